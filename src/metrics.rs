@@ -1,0 +1,165 @@
+//! Every metric, named once. Prefix `tidegate_`, base units, the Prometheus text format.
+
+use std::sync::Arc;
+
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+/// One gateway's metrics. Cloning the `Arc` is how they are handed out.
+pub struct Metrics {
+    registry: Registry,
+    /// Readings by source and outcome: `committed`, `dropped` (QoS 0 beyond a full inbox), `repeat`
+    /// (removed by `drop_repeats`), `retained` (ignored on request).
+    pub readings: IntCounterVec,
+    /// Messages the broker sent again (DUP) by source.
+    pub door_repeats: IntCounterVec,
+    /// 1 while a source is connected.
+    pub source_connected: IntGaugeVec,
+    /// Connections a source has made.
+    pub source_connects: IntCounterVec,
+    /// Connections a source gave up because more than its in-flight window came.
+    pub source_overruns: IntCounterVec,
+    /// Dead letters by reason.
+    pub dead_letters: IntCounterVec,
+    /// Dead letters removed because `max_dead` was reached.
+    pub dead_shed: IntCounter,
+    /// Entry groups made durable.
+    pub commits: IntCounter,
+    /// From the first message of a group to its fsync.
+    pub commit_seconds: Histogram,
+    pub queue_readings: IntGauge,
+    pub queue_bytes: IntGauge,
+    pub queue_age_seconds: Gauge,
+    /// 1 while nothing is taken because the queue is full.
+    pub queue_full: IntGauge,
+    /// Readings given up to the retention policy.
+    pub shed_readings: IntCounter,
+    /// Gap records by reason.
+    pub gaps: IntCounterVec,
+    /// Records sealed, their bytes and the readings in them.
+    pub batch_records: IntCounter,
+    pub batch_bytes: IntCounter,
+    pub batch_readings: IntCounter,
+    /// `PutRecords` by result: `ok`, `partial`, `throttled`, `refused`, `failed`.
+    pub kinesis_requests: IntCounterVec,
+    /// Records that a reply of 200 refused.
+    pub kinesis_throttled_records: IntCounter,
+    /// The pause before the next attempt; 0 while all is well.
+    pub kinesis_backoff_seconds: Gauge,
+    /// Bytes of the records of all requests, partition keys included.
+    pub kinesis_sent_bytes: IntCounter,
+    /// Readings that Kinesis has taken.
+    pub delivered_readings: IntCounter,
+    /// From a reading's arrival to its record's acceptance.
+    pub delivery_seconds: Histogram,
+    pub disk_bytes: IntGauge,
+    pub resident_bytes: IntGauge,
+    /// 1 where the wall clock can be right.
+    pub clock_synced: IntGauge,
+}
+
+impl Metrics {
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        let make = Maker(Registry::new());
+        Arc::new(Self {
+            readings: make.counters("readings_total", "Readings by source and outcome", &["source", "outcome"]),
+            door_repeats: make.counters("door_repeats_total", "Messages a broker sent again", &["source"]),
+            source_connected: make.gauges("source_connected", "1 while a source is connected", &["source"]),
+            source_connects: make.counters("source_connects_total", "Connections a source made", &["source"]),
+            source_overruns: make.counters(
+                "source_overruns_total",
+                "Connections given up because more than the in-flight window came",
+                &["source"],
+            ),
+            dead_letters: make.counters("dead_letters_total", "Dead letters by reason", &["reason"]),
+            dead_shed: make.counter("dead_letters_shed_total", "Dead letters removed beyond max_dead"),
+            commits: make.counter("commits_total", "Entry groups made durable"),
+            commit_seconds: make.seconds("commit_seconds", "From a group's first message to its fsync"),
+            queue_readings: make.gauge("queue_readings", "Readings committed and not yet delivered"),
+            queue_bytes: make.gauge("queue_bytes", "Bytes the log of readings takes on disk"),
+            queue_age_seconds: make.float("queue_age_seconds", "Age of the oldest reading not yet delivered"),
+            queue_full: make.gauge("queue_full", "1 while nothing is taken because the queue is full"),
+            shed_readings: make.counter("shed_readings_total", "Readings given up to the retention policy"),
+            gaps: make.counters("gaps_total", "Gap records by reason", &["reason"]),
+            batch_records: make.counter("batch_records_total", "Records sealed"),
+            batch_bytes: make.counter("batch_bytes_total", "Bytes of the records sealed"),
+            batch_readings: make.counter("batch_readings_total", "Readings in the records sealed"),
+            kinesis_requests: make.counters("kinesis_requests_total", "PutRecords requests by result", &["result"]),
+            kinesis_throttled_records: make
+                .counter("kinesis_throttled_records_total", "Records refused inside a reply of 200"),
+            kinesis_backoff_seconds: make.float("kinesis_backoff_seconds", "Pause before the next attempt"),
+            kinesis_sent_bytes: make.counter("kinesis_sent_bytes_total", "Record bytes of all requests, keys included"),
+            delivered_readings: make.counter("delivered_readings_total", "Readings that Kinesis has taken"),
+            delivery_seconds: make.seconds("delivery_seconds", "From a reading's arrival to its acceptance"),
+            disk_bytes: make.gauge("disk_bytes", "Disk blocks of the data directory"),
+            resident_bytes: make.gauge("resident_bytes", "Resident memory of the process"),
+            clock_synced: make.gauge("clock_synced", "1 where the wall clock can be right"),
+            registry: make.0,
+        })
+    }
+
+    /// The text of `/metrics`.
+    #[must_use]
+    pub fn text(&self) -> String {
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+    }
+}
+
+struct Maker(Registry);
+
+/// A name used twice is a fault of this file, found by its first test.
+const TWICE: &str = "each metric is named once";
+
+impl Maker {
+    fn keep<C: prometheus::core::Collector + Clone + 'static>(&self, collector: Result<C, prometheus::Error>) -> C {
+        let collector = collector.expect(TWICE);
+        self.0.register(Box::new(collector.clone())).expect(TWICE);
+        collector
+    }
+
+    fn options(name: &str, help: &str) -> Opts {
+        Opts::new(format!("tidegate_{name}"), help)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.keep(IntCounter::with_opts(Self::options(name, help)))
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.keep(IntCounterVec::new(Self::options(name, help), labels))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.keep(IntGauge::with_opts(Self::options(name, help)))
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.keep(IntGaugeVec::new(Self::options(name, help), labels))
+    }
+
+    fn float(&self, name: &str, help: &str) -> Gauge {
+        self.keep(Gauge::with_opts(Self::options(name, help)))
+    }
+
+    fn seconds(&self, name: &str, help: &str) -> Histogram {
+        let buckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
+        let options = HistogramOpts::new(format!("tidegate_{name}"), help).buckets(buckets.to_vec());
+        self.keep(Histogram::with_opts(options))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_named_once_and_carries_the_prefix() {
+        let metrics = Metrics::new();
+        metrics.commits.inc();
+        let text = metrics.text();
+        assert!(text.contains("tidegate_commits_total 1"));
+        assert!(text.lines().filter(|line| !line.starts_with('#')).all(|line| line.starts_with("tidegate_")));
+    }
+}

@@ -1,0 +1,8 @@
+//! The wire formats of Tidegate: what firmware, gateway and cloud share.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod row;
+pub use row::{Row, Series, Value};
