@@ -28,6 +28,7 @@ pub mod dead;
 pub mod entry;
 pub mod files;
 pub mod log;
+pub mod look;
 pub mod reader;
 pub mod retention;
 pub mod store;
