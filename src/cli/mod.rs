@@ -1,5 +1,7 @@
 //! The commands. Each file says things to people and decides nothing.
 
+pub mod ask;
+
 use std::process::ExitCode;
 
 #[must_use]

@@ -88,8 +88,8 @@ fn each_shape_of_json_becomes_its_fields() {
 
 #[test]
 fn fractions_are_read_to_the_last_bit() {
-    // Each differs in the last bit if read by the quick way.
-    for text in ["8.988465674311582e+307", "2.2250738585072014e-308", "51.24817837550540409e0", "0.30000000000000004"] {
+    // Each comes out one bit wrong where it is read the quick way, as one in nine of such length does.
+    for text in ["22.125814248132162", "24.862965781003666", "19.175040684617006", "51.24817837550540409e0"] {
         let Value::F64(n) = json().one(text).fields[0].1 else { panic!("a float") };
         assert_eq!(n.to_bits(), text.parse::<f64>().unwrap().to_bits(), "{text}");
     }
