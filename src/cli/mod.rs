@@ -14,6 +14,8 @@ mod run;
 mod simulate;
 mod status;
 
+pub mod ask;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
