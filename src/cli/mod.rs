@@ -1,6 +1,7 @@
 //! The commands. Each file says things to people and decides nothing.
 
 pub mod ask;
+pub mod status;
 
 use std::process::ExitCode;
 
