@@ -1,6 +1,6 @@
 //! One question to a running gateway, over plain HTTP on the machine it runs on.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -25,6 +25,26 @@ pub async fn get(address: SocketAddr, path: &str, token: Option<&Secret>) -> any
 /// Status code and body.
 pub async fn post(address: SocketAddr, path: &str, token: Option<&Secret>) -> anyhow::Result<(u16, Vec<u8>)> {
     ask(Method::POST, address, path, token).await
+}
+
+/// The body of a good answer; of any other the gateway's own sentence.
+pub fn answer((code, body): (u16, Vec<u8>)) -> anyhow::Result<Vec<u8>> {
+    if code == 200 {
+        return Ok(body);
+    }
+    let told = serde_json::from_slice::<serde_json::Value>(&body).ok();
+    match told.as_ref().and_then(|told| told["error"].as_str()) {
+        _ if code == 401 => anyhow::bail!("the gateway wants its token, which -c FILE finds in its configuration"),
+        Some(sentence) => anyhow::bail!("{sentence}"),
+        None => anyhow::bail!("HTTP {code}: {}", String::from_utf8_lossy(&body).trim()),
+    }
+}
+
+/// Reads an address as people write it: `127.0.0.1:9470`, `localhost:9470`, `http://localhost:9470/`.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    let host = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    let found = host.to_socket_addrs().map_err(|error| format!("{error}; write HOST:PORT"))?.next();
+    found.ok_or_else(|| format!("{host} has no address"))
 }
 
 async fn ask(method: Method, at: SocketAddr, path: &str, token: Option<&Secret>) -> anyhow::Result<(u16, Vec<u8>)> {
@@ -105,6 +125,23 @@ mod tests {
         let error = format!("{:#}", get(at, "/status", None).await.unwrap_err());
         assert!(error.contains("does not speak HTTP"), "{error}");
         drop(other.await.unwrap());
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_the_gateways_own_words() {
+        let said = |code, body: &str| answer((code, body.into())).map_err(|error| error.to_string());
+        assert_eq!(said(200, "{}"), Ok(b"{}".to_vec()));
+        assert_eq!(said(500, r#"{"error":"the card is gone"}"#), Err("the card is gone".into()));
+        assert_eq!(said(400, "bad n\n"), Err("HTTP 400: bad n".into()));
+        assert!(said(401, r#"{"error":"x"}"#).unwrap_err().contains("-c FILE"));
+    }
+
+    #[test]
+    fn addresses_are_read_as_people_write_them() {
+        for text in ["127.0.0.1:9470", "http://127.0.0.1:9470", "http://127.0.0.1:9470/"] {
+            assert_eq!(address(text), Ok(([127, 0, 0, 1], 9470).into()));
+        }
+        assert!(address("127.0.0.1").unwrap_err().ends_with("write HOST:PORT"));
     }
 
     #[test]

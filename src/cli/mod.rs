@@ -15,6 +15,7 @@ mod simulate;
 mod status;
 
 pub mod ask;
+pub mod status;
 
 use std::process::ExitCode;
 

@@ -11,16 +11,16 @@ use super::status::tests::status;
 use super::*;
 use crate::cli::ask;
 
-struct Server {
-    at: SocketAddr,
-    status: watch::Sender<Status>,
+pub(crate) struct Server {
+    pub(crate) at: SocketAddr,
+    pub(crate) status: watch::Sender<Status>,
     metrics: Arc<Metrics>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<io::Result<()>>,
 }
 
 impl Server {
-    async fn start(token: Option<&str>) -> Self {
+    pub(crate) async fn start(token: Option<&str>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         let (sender, receiver) = watch::channel(status());
