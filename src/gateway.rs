@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -21,16 +22,16 @@ use tokio::task::JoinSet;
 use crate::batch::Limits;
 use crate::clock::{self, Clock};
 use crate::config::{self, Config};
-use crate::http::{self, Looks};
+use crate::http::{self, Looks, Unanswered, Wanted, look};
 use crate::metrics::Metrics;
 use crate::queue::files::host_name;
 use crate::queue::retention::Retention;
 use crate::queue::writer::{Options, StoreState};
 use crate::queue::{self, Cursors, Lock, OpenError, Queue, Request, SledStore, Store, StoreError, Writer};
+use crate::sink::RoadState;
 use crate::sink::delivery::{Delivery, DeliveryError};
 use crate::sink::kinesis::Kinesis;
 use crate::sink::stream::Stream;
-use crate::sink::RoadState;
 use crate::source::mqtt::{self, MqttError};
 use crate::source::{Inbox, State};
 
@@ -46,7 +47,9 @@ pub enum GatewayError {
     Queue(#[from] OpenError),
     #[error("cannot listen on {address}: {source}; stop what uses that port, or set `http.listen` (\"off\" for none)")]
     Listen { address: SocketAddr, source: std::io::Error },
-    #[error("a write to {dir} failed: {source}; nothing unwritten was acknowledged, and the next start goes on from the disk")]
+    #[error(
+        "a write to {dir} failed: {source}; nothing unwritten was acknowledged, and the next start goes on from the disk"
+    )]
     Write { dir: PathBuf, source: StoreError },
     #[error("delivery stopped: {0}")]
     Delivery(#[from] DeliveryError),
@@ -132,7 +135,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> R
         clock,
     };
     let http = listener.map(|listener| {
-        let looks = looks(&queue, requests.clone());
+        let looks = looks(&queue, &requests.downgrade());
         let board = status.watch();
         tokio::spawn(http::serve(listener, config.http.token.clone(), metrics.clone(), board, looks, async {
             let _ = http_stops.await;
@@ -152,8 +155,13 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> R
     sources.abort_all();
     drop(requests);
     stop_delivery.send_replace(true);
-    if let Some(Err(error)) = failed {
-        return Err(error);
+    match failed {
+        // Delivery ends when the writer does; the writer knows why.
+        Some(Err(GatewayError::Delivery(DeliveryError::WriterGone) | GatewayError::Source { .. })) => {
+            return written(writer.await, &dir).and(Err(GatewayError::Lost));
+        }
+        Some(failed) => return failed.and(Err(GatewayError::Lost)),
+        None => {}
     }
     // What is on the road may be left there: it goes again at the next start.
     if let Ok(ended) = tokio::time::timeout_at(deadline, delivery).await {
@@ -267,8 +275,40 @@ fn start_sources(
     (tasks, states)
 }
 
-fn looks(queue: &Arc<Queue>, requests: mpsc::Sender<Request>) -> Looks {
-    Looks::new(queue.clone(), requests)
+/// What `queue` and `dead` ask of a running gateway.
+fn looks(queue: &Arc<Queue>, requests: &mpsc::WeakSender<Request>) -> Looks {
+    let (stat, peek, list, purge) = (queue.clone(), queue.clone(), queue.clone(), requests.clone());
+    Looks {
+        queue_stat: look(move |()| blocking(stat.clone(), |queue| Ok(json!(queue::look::stat(queue)?)))),
+        queue_peek: look(move |Wanted { from, n }| {
+            blocking(peek.clone(), move |queue| Ok(queue::look::peek(queue, from, n)?.into()))
+        }),
+        dead_list: look(move |Wanted { from, n }| {
+            let letters =
+                move |queue: &Queue| Ok(queue::look::letters(&*queue.store, &queue.dead, from.unwrap_or(0), n)?.into());
+            blocking(list.clone(), letters)
+        }),
+        dead_purge: look(move |before| {
+            let requests = purge.clone();
+            async move {
+                let stopping = || Unanswered("the gateway is stopping".to_owned());
+                let (done, purged) = oneshot::channel();
+                let requests = requests.upgrade().ok_or_else(stopping)?;
+                requests.send(Request::Purge(before, done)).await.map_err(|_| stopping())?;
+                Ok(json!({ "purged": purged.await.map_err(|_| stopping())? }))
+            }
+        }),
+    }
+}
+
+async fn blocking(
+    queue: Arc<Queue>,
+    read: impl FnOnce(&Queue) -> Result<serde_json::Value, StoreError> + Send + 'static,
+) -> http::Answer {
+    match tokio::task::spawn_blocking(move || read(&queue)).await {
+        Ok(found) => found.map_err(|error| Unanswered(error.to_string())),
+        Err(error) => Err(Unanswered(error.to_string())),
+    }
 }
 
 /// Runs a future on a thread of its own, where it may block.

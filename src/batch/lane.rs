@@ -91,7 +91,8 @@ impl Lane {
             self.prev = Some(to);
         } else {
             // An empty run: the next row either joins it, being of its epoch, or follows and takes over its `prev`.
-            let run = Run { epoch: to.0, synced: true, prev: Some(to), rows: VecDeque::new(), arrived: VecDeque::new() };
+            let run =
+                Run { epoch: to.0, synced: true, prev: Some(to), rows: VecDeque::new(), arrived: VecDeque::new() };
             self.runs.push_back(run);
         }
     }

@@ -12,8 +12,10 @@ use crate::clock::Clock;
 use crate::queue::{self, Queue, SledStore, dead, look};
 
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  tidegate dead list -c tidegate.toml\n  tidegate dead show 17 -c tidegate.toml\n  \
-                        tidegate dead purge --all -c tidegate.toml\n\nA running gateway is asked through its HTTP port.")]
+#[command(
+    after_help = "Examples:\n  tidegate dead list -c tidegate.toml\n  tidegate dead show 17 -c tidegate.toml\n  \
+                        tidegate dead purge --all -c tidegate.toml\n\nA running gateway is asked through its HTTP port."
+)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -101,6 +103,12 @@ fn print_letter(letter: &Json) {
     let text = |name: &str| letter[name].as_str().unwrap_or_default().to_owned();
     println!(
         "{:>8}  {}  {:<16} {} {}  {} bytes: {}",
-        letter["id"], text("time"), text("reason"), text("source"), text("origin"), letter["length"], text("detail")
+        letter["id"],
+        text("time"),
+        text("reason"),
+        text("source"),
+        text("origin"),
+        letter["length"],
+        text("detail")
     );
 }

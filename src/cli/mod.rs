@@ -14,9 +14,6 @@ mod run;
 mod simulate;
 mod status;
 
-pub mod ask;
-pub mod status;
-
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};

@@ -115,18 +115,15 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// Asks a running gateway.
 pub fn get(address: SocketAddr, path: &str, token: Option<&Secret>) -> anyhow::Result<Json> {
-    answer(tokio::runtime::Runtime::new()?.block_on(ask::get(address, path, token))?)
+    let runtime = tokio::runtime::Runtime::new()?;
+    let body = ask::answer(runtime.block_on(ask::get(address, path, token))?)?;
+    serde_json::from_slice(&body).context("the gateway's answer is not JSON")
 }
 
 /// Tells a running gateway.
 pub fn post(address: SocketAddr, path: &str, token: Option<&Secret>) -> anyhow::Result<Json> {
-    answer(tokio::runtime::Runtime::new()?.block_on(ask::post(address, path, token))?)
-}
-
-fn answer((status, body): (u16, Vec<u8>)) -> anyhow::Result<Json> {
-    if status != 200 {
-        bail!("the gateway answered {status}: {}", String::from_utf8_lossy(&body).trim());
-    }
+    let runtime = tokio::runtime::Runtime::new()?;
+    let body = ask::answer(runtime.block_on(ask::post(address, path, token))?)?;
     serde_json::from_slice(&body).context("the gateway's answer is not JSON")
 }
 

@@ -9,9 +9,11 @@ use super::load;
 use crate::gateway;
 
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  tidegate run -c /etc/tidegate/tidegate.toml\n\nSIGINT or SIGTERM ends it: sources stop, \
+#[command(
+    after_help = "Example:\n  tidegate run -c /etc/tidegate/tidegate.toml\n\nSIGINT or SIGTERM ends it: sources stop, \
                         what they brought is committed and acknowledged,\nthe record on the road is finished. A second \
-                        signal ends it at once; nothing committed is lost by that.")]
+                        signal ends it at once; nothing committed is lost by that."
+)]
 pub struct Args {
     /// The configuration
     #[arg(short, long, value_name = "FILE")]

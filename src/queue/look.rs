@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 
 use super::dead::{self, Kept};
 use super::{Cursors, Entry, Log, Queue, Reader, Step, Store, StoreError};
-use crate::batch::read::json_value;
+use crate::batch::read::Plain;
 use crate::reading::Micros;
 
 /// The numbers of a data directory.
@@ -80,16 +80,14 @@ pub fn peek(queue: &Queue, from: Option<u64>, most: usize) -> Result<Vec<Json>, 
 }
 
 fn entry_json(epoch: u64, offset: u64, received: i64, entry: &Entry) -> Json {
-    let event = |kind: &str, source: Option<&str>| {
-        json!({ "epoch": epoch, "offset": offset, "event": kind, "source": source, "received": Micros(received).to_string() })
-    };
+    let event = |kind: &str, source: Option<&str>| json!({ "epoch": epoch, "offset": offset, "event": kind, "source": source, "received": Micros(received).to_string() });
     match entry {
         Entry::Reading { reading, age } => {
             let arrived = Micros(received - i64::from(*age));
             let tags: serde_json::Map<_, _> =
                 reading.series.tags.iter().map(|(name, value)| (name.to_string(), Json::from(&**value))).collect();
             let fields: serde_json::Map<_, _> =
-                reading.fields.iter().map(|(name, value)| (name.to_string(), json_value(value))).collect();
+                reading.fields.iter().map(|(name, value)| (name.to_string(), json!(Plain(value)))).collect();
             json!({
                 "epoch": epoch, "offset": offset, "time": reading.time.unwrap_or(arrived).to_string(),
                 "received": arrived.to_string(), "source": &*reading.series.source, "device": &*reading.series.device,

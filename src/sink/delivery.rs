@@ -88,8 +88,7 @@ impl<S: Sink> Delivery<S> {
     /// Delivers until `stop` is told, then finishes the request on the road and saves the cursors.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), DeliveryError> {
         let sealer = Sealer::new(self.gateway.clone(), self.limits.level).map_err(DeliveryError::Compression)?;
-        let mut turn =
-            Turn { sealer, saved: self.cursors(), saved_at: Instant::now(), accepted: false, link: None };
+        let mut turn = Turn { sealer, saved: self.cursors(), saved_at: Instant::now(), accepted: false, link: None };
         let mut more = (self.readings.log.watch(), self.gaps.log.watch());
         while !*stop.borrow_and_update() {
             more.0.mark_unchanged();
@@ -110,12 +109,13 @@ impl<S: Sink> Delivery<S> {
                 tokio::task::yield_now().await;
                 continue;
             }
+            let wake_at = self.wake_at(turn.saved_at);
             tokio::select! {
                 _ = more.0.changed() => {}
                 _ = more.1.changed() => {}
                 _ = self.shed_before.changed() => {}
                 _ = stop.changed() => {}
-                () = tokio::time::sleep_until(self.wake_at(turn.saved_at)) => {}
+                () = tokio::time::sleep_until(wake_at) => {}
             }
         }
         self.save(&mut turn, true)?;
@@ -161,7 +161,8 @@ impl<S: Sink> Delivery<S> {
                     self.metrics.batch_readings.inc_by(record.count);
                 }
                 Sealed::TooLarge(record) => {
-                    let detail = format!("a record of {} bytes, and max_record is {}", record.size(), limits.max_record);
+                    let detail =
+                        format!("a record of {} bytes, and max_record is {}", record.size(), limits.max_record);
                     self.bury(&record, Reason::RecordTooLarge, detail).await?;
                 }
             }
@@ -305,7 +306,8 @@ impl<S: Sink> Delivery<S> {
         }
         let now = Instant::now();
         let pauses = [&self.gaps, &self.readings].into_iter().flat_map(|stream| stream.lanes.values());
-        let pause = pauses.filter_map(|road| road.record.as_ref()).map(|on| on.due.saturating_duration_since(now)).max();
+        let pause =
+            pauses.filter_map(|road| road.record.as_ref()).map(|on| on.due.saturating_duration_since(now)).max();
         let seconds = pause.unwrap_or_default().as_secs_f64();
         self.metrics.kinesis_backoff_seconds.set(seconds);
         self.state.send_modify(|state| {
@@ -317,7 +319,13 @@ impl<S: Sink> Delivery<S> {
 
     /// Makes a record a dead letter, and its entries a gap.
     async fn bury(&mut self, record: &Record, reason: Reason, detail: String) -> Result<(), DeliveryError> {
-        tracing::error!(stream = record.stream, lane = record.lane, readings = record.count, detail, "a record is given up");
+        tracing::error!(
+            stream = record.stream,
+            lane = record.lane,
+            readings = record.count,
+            detail,
+            "a record is given up"
+        );
         let letter = Letter {
             source: "tidegate".into(),
             origin: record.key.clone(),
@@ -402,7 +410,11 @@ impl<S: Sink> Delivery<S> {
         let roads = streams.iter().flat_map(|stream| stream.lanes.values());
         let again = roads.filter_map(|road| road.record.as_ref()).map(|on| on.due);
         // Never in the past, or the loop would spin.
-        ripe.chain(again).min().unwrap_or(saved_at + SAVE_EVERY).min(saved_at + SAVE_EVERY).max(Instant::now() + Duration::from_millis(1))
+        ripe.chain(again)
+            .min()
+            .unwrap_or(saved_at + SAVE_EVERY)
+            .min(saved_at + SAVE_EVERY)
+            .max(Instant::now() + Duration::from_millis(1))
     }
 
     fn road_record(&mut self, (stream, lane): (&'static str, u32)) -> &mut Option<OnRoad> {

@@ -56,15 +56,20 @@ impl Sink for Kinesis {
                 .expect("data and key are set")
         });
         let request = self.client.put_records().set_records(Some(entries.collect()));
-        let request =
-            if self.stream.starts_with("arn:") { request.stream_arn(&self.stream) } else { request.stream_name(&self.stream) };
+        let request = if self.stream.starts_with("arn:") {
+            request.stream_arn(&self.stream)
+        } else {
+            request.stream_name(&self.stream)
+        };
         match request.send().await {
             Ok(answer) if answer.records().len() == records.len() => Ok(answer
                 .records()
                 .iter()
                 .map(|entry| entry.error_code().map_or(Outcome::Taken, |code| Outcome::Again(code.to_owned())))
                 .collect()),
-            Ok(_) => Err(SendError::Unreachable("the answer has another number of records than the request".to_owned())),
+            Ok(_) => {
+                Err(SendError::Unreachable("the answer has another number of records than the request".to_owned()))
+            }
             Err(error) => Err(self.explain(&error)),
         }
     }

@@ -64,7 +64,14 @@ pub struct Gap {
 
 impl Stream {
     /// Takes up where the cursors stand.
-    pub fn new(name: &'static str, gateway: Arc<str>, log: Log, cursors: &StreamCursors, lanes: u32, received: bool) -> Result<Self, StoreError> {
+    pub fn new(
+        name: &'static str,
+        gateway: Arc<str>,
+        log: Log,
+        cursors: &StreamCursors,
+        lanes: u32,
+        received: bool,
+    ) -> Result<Self, StoreError> {
         let spans = plan(&cursors.spans, lanes, log.durable().offset);
         let oldest = log.oldest()?.offset;
         let from = cursors.lanes.values().map(|cursor| cursor.done).min().unwrap_or(oldest);
@@ -103,7 +110,13 @@ impl Stream {
 
     /// Seals a record for each lane that has none on the road and has waited long enough or has enough.
     /// A reading that no record may hold is handed back.
-    pub fn seal(&mut self, limits: &Limits, sealer: &mut Sealer, max_age: std::time::Duration, now: Instant) -> Vec<Sealed> {
+    pub fn seal(
+        &mut self,
+        limits: &Limits,
+        sealer: &mut Sealer,
+        max_age: std::time::Duration,
+        now: Instant,
+    ) -> Vec<Sealed> {
         let mut sealed = Vec::new();
         for road in self.lanes.values_mut() {
             let ripe = road.since.is_some_and(|since| now >= since + max_age) || road.lane.is_full(limits);
@@ -193,8 +206,7 @@ impl Stream {
             let number = lane_of(&self.spans, offset, &reading.series.device);
             // Shedding may read on into lanes that are not open yet.
             let cursor = Cursor { done: offset, prev: None };
-            let road =
-                self.lanes.entry(number).or_insert_with(|| Road::new(&self.gateway, self.name, number, cursor));
+            let road = self.lanes.entry(number).or_insert_with(|| Road::new(&self.gateway, self.name, number, cursor));
             if offset < road.from {
                 continue;
             }
