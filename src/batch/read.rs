@@ -29,7 +29,7 @@ pub struct ReadRecord {
 /// Why a record cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    #[error("this is {0}not a record in the columns format (D9 D9 F7 …)")]
+    #[error("this is {0}, not a record in the columns format (D9 D9 F7 …)")]
     NotColumns(&'static str),
     #[error("{0}")]
     Refused(Refusal),
@@ -67,12 +67,12 @@ fn decompress<'a>(envelope: &Envelope, body: &'a [u8]) -> Result<Cow<'a, [u8]>, 
 /// What other data of ours, or of a misguided pipe, begins with.
 fn looks_like(data: &[u8]) -> &'static str {
     match data {
-        [] => "empty, ",
-        [b'{', ..] => "JSON, ",
-        [0x1F, 0x8B, ..] => "gzip, ",
-        [0xF3, 0x89, 0x9A, 0xC2, ..] => "a KPL aggregate, ",
-        [0x28, 0xB5, 0x2F, 0xFD, ..] => "bare zstd, ",
-        _ => "",
+        [] => "empty",
+        [b'{', ..] => "JSON",
+        [0x1F, 0x8B, ..] => "gzip",
+        [0xF3, 0x89, 0x9A, 0xC2, ..] => "a KPL aggregate",
+        [0x28, 0xB5, 0x2F, 0xFD, ..] => "bare zstd",
+        _ => "something else",
     }
 }
 

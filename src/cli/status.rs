@@ -40,8 +40,8 @@ pub struct Args {
 const EVERY: Duration = Duration::from_secs(2);
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let (at, token) = match &args.config {
-        Some(file) => place(load(file)?)?,
+    let (at, token) = match args.config {
+        Some(file) => place(load(&file)?)?,
         None => (args.http, None),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -94,9 +94,7 @@ async fn report(at: SocketAddr, token: Option<&Secret>, json: bool) -> anyhow::R
         return Ok(String::from_utf8(body)? + "\n");
     }
     let mut report = status.to_string();
-    for reason in status.unready() {
-        report += &format!("not ready: {reason}\n");
-    }
+    report.extend(status.unready().iter().map(|reason| format!("not ready: {reason}\n")));
     Ok(report)
 }
 

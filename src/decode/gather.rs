@@ -168,12 +168,11 @@ fn keep_last(fields: &mut Vec<(Arc<str>, Value)>) {
     let mut kept: Vec<(Arc<str>, Value)> = Vec::with_capacity(fields.len());
     let mut places: HashMap<Arc<str>, usize> = HashMap::with_capacity(fields.len());
     for (name, value) in fields.drain(..) {
-        match places.get(&name) {
-            Some(&place) => kept[place].1 = value,
-            None => {
-                places.insert(name.clone(), kept.len());
-                kept.push((name, value));
-            }
+        if let Some(&place) = places.get(&name) {
+            kept[place].1 = value;
+        } else {
+            places.insert(name.clone(), kept.len());
+            kept.push((name, value));
         }
     }
     *fields = kept;

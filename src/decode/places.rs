@@ -12,10 +12,10 @@ use crate::reading::Series;
 pub(super) struct Places {
     source: Arc<str>,
     template: Option<Pattern>,
-    known: HashMap<Arc<str>, usize>,
-    places: Vec<Place>,
-    /// Series remembered in all places.
-    series: usize,
+    by_topic: HashMap<Arc<str>, usize>,
+    known: Vec<Place>,
+    /// What all that is remembered takes, roughly.
+    held_bytes: usize,
 }
 
 struct Place {
@@ -32,26 +32,29 @@ struct Place {
 pub(super) struct PlaceId(usize);
 
 impl Places {
-    /// Topics, and series of devices that payloads name. Beyond it all are forgotten and learnt again.
-    const CAPACITY: usize = 4_096;
+    /// Beyond it all are forgotten and learnt again: some ten thousand topics of usual length, and a bound for
+    /// unusual ones.
+    const MAX_HELD_BYTES: usize = 4 << 20;
 
     pub(super) fn new(source: Arc<str>, template: Option<Pattern>) -> Self {
-        Self { source, template, known: HashMap::new(), places: Vec::new(), series: 0 }
+        Self { source, template, by_topic: HashMap::new(), known: Vec::new(), held_bytes: 0 }
     }
 
     pub(super) fn find(&mut self, topic: &str) -> PlaceId {
-        if let Some(&place) = self.known.get(topic) {
+        if let Some(&place) = self.by_topic.get(topic) {
             return PlaceId(place);
         }
-        if self.places.len() == Self::CAPACITY || self.series >= Self::CAPACITY {
+        if self.held_bytes >= Self::MAX_HELD_BYTES {
+            self.by_topic.clear();
             self.known.clear();
-            self.places.clear();
-            self.series = 0;
+            self.held_bytes = 0;
         }
         let place = self.learn(topic);
-        self.known.insert(place.topic.clone(), self.places.len());
-        self.places.push(place);
-        PlaceId(self.places.len() - 1)
+        // The topic itself, and its levels once more in device and tags.
+        self.held_bytes += 2 * topic.len() + 4 * size_of::<Place>();
+        self.by_topic.insert(place.topic.clone(), self.known.len());
+        self.known.push(place);
+        PlaceId(self.known.len() - 1)
     }
 
     fn learn(&self, topic: &str) -> Place {
@@ -73,12 +76,12 @@ impl Places {
     }
 
     pub(super) fn topic(&self, PlaceId(place): PlaceId) -> &Arc<str> {
-        &self.places[place].topic
+        &self.known[place].topic
     }
 
     /// The series of a reading from there whose payload named this device.
     pub(super) fn series(&mut self, PlaceId(place): PlaceId, device: Option<&str>) -> Arc<Series> {
-        let place = &mut self.places[place];
+        let place = &mut self.known[place];
         let Some(device) = device.filter(|_| !place.named) else {
             return place.series.clone();
         };
@@ -87,8 +90,8 @@ impl Places {
         }
         let series = Arc::new(Series { device: device.into(), ..(*place.series).clone() });
         // Within one message the place has to stay; `find` forgets.
-        if self.series < Self::CAPACITY {
-            self.series += 1;
+        if self.held_bytes < Self::MAX_HELD_BYTES {
+            self.held_bytes += device.len() + 2 * size_of::<Series>();
             place.by_device.insert(series.device.clone(), series.clone());
         }
         series
@@ -105,23 +108,28 @@ mod tests {
         let here = places.find("a");
         assert!(Arc::ptr_eq(&places.series(here, None), &places.series(here, None)));
         assert!(Arc::ptr_eq(&places.series(here, Some("d")), &places.series(here, Some("d"))));
-        for n in 0..3 * Places::CAPACITY {
+        for n in 0..50_000 {
             let place = places.find(&n.to_string());
             assert_eq!(&**places.topic(place), n.to_string());
             assert_eq!(&*places.series(place, None).device, n.to_string());
         }
-        assert!(places.places.len() <= Places::CAPACITY && places.known.len() == places.places.len());
+        assert!((1_000..20_000).contains(&places.known.len()), "{}", places.known.len());
+        assert_eq!(places.by_topic.len(), places.known.len());
+        for n in 0..1_000 {
+            places.find(&format!("{n}{}", "/".repeat(60_000)));
+        }
+        assert!(places.known.len() < 100, "long topics weigh more");
     }
 
     #[test]
     fn a_flood_of_devices_in_one_place_is_bounded_and_forgotten() {
         let mut places = Places::new("plant".into(), None);
-        for n in 0..3 * Places::CAPACITY {
+        for n in 0..50_000 {
             let place = places.find("a");
             assert_eq!(&*places.series(place, Some(&n.to_string())).device, n.to_string());
         }
-        assert!(places.series <= Places::CAPACITY);
+        assert!((1_000..30_000).contains(&places.known[0].by_device.len()));
         places.find("b");
-        assert_eq!((places.places.len(), places.series), (1, 0));
+        assert_eq!(places.known.len(), 1);
     }
 }
