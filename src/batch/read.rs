@@ -127,7 +127,7 @@ impl<P: Serialize, V> Serialize for Pairs<'_, V, P> {
 }
 
 /// JSON has no word for what is not finite: it becomes null.
-struct Plain<'a>(&'a Value);
+pub(crate) struct Plain<'a>(pub &'a Value);
 
 impl Serialize for Plain<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

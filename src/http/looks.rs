@@ -4,7 +4,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use axum::http::StatusCode;
+use serde::Deserialize;
 use serde_json::Value;
 
 pub type Answer = Result<Value, Unanswered>;
@@ -16,33 +16,37 @@ pub type Look<Q> = Arc<dyn Fn(Q) -> Pin<Box<dyn Future<Output = Answer> + Send>>
 pub struct Looks {
     /// `GET /queue/stat`
     pub queue_stat: Look<()>,
-    /// `GET /queue/peek?n=`: so many of the oldest readings.
-    pub queue_peek: Look<usize>,
-    /// `GET /dead?n=`: so many of the newest letters.
-    pub dead_list: Look<usize>,
-    /// `GET /dead/{id}`
-    pub dead_show: Look<u64>,
-    /// `POST /dead/purge`
-    pub dead_purge: Look<()>,
+    /// `GET /queue/peek?from=&n=`: so many entries from an offset on, or from the oldest that waits.
+    pub queue_peek: Look<Wanted>,
+    /// `GET /dead?from=&n=`: so many letters from an id on.
+    pub dead_list: Look<Wanted>,
+    /// `POST /dead/purge?before=`
+    pub dead_purge: Look<u64>,
+}
+
+/// Which part of a list is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Wanted {
+    pub from: Option<u64>,
+    #[serde(default = "Wanted::some")]
+    pub n: usize,
+}
+
+impl Wanted {
+    fn some() -> usize {
+        20
+    }
+
+    /// An answer is built in memory: it has an end.
+    pub(super) fn bounded(self) -> Self {
+        Self { n: self.n.min(1_000), ..self }
+    }
 }
 
 /// Why there is no answer, in a sentence for a person.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unanswered {
-    #[error("{0}")]
-    NotFound(String),
-    #[error("{0}")]
-    Failed(String),
-}
-
-impl Unanswered {
-    pub(super) fn code(&self) -> StatusCode {
-        match self {
-            Self::NotFound(_) => StatusCode::NOT_FOUND,
-            Self::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
-}
+#[error("{0}")]
+pub struct Unanswered(pub String);
 
 /// Makes a look of an async closure.
 pub fn look<Q, F>(answer: impl Fn(Q) -> F + Send + Sync + 'static) -> Look<Q>

@@ -23,7 +23,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
@@ -34,7 +34,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
-pub use self::looks::{Answer, Look, Looks, Unanswered, look};
+pub use self::looks::{Answer, Look, Looks, Unanswered, Wanted, look};
 pub use self::status::{Queue, Sink, SinkState, Source, Status, Storage};
 
 use crate::config::Secret;
@@ -84,12 +84,8 @@ fn router(token: Option<Secret>, metrics: Arc<Metrics>, status: watch::Receiver<
         .route("/metrics", get(metrics_text))
         .route("/readyz", get(ready))
         .route("/queue/stat", get(|State(app): State<App>| answer(app.looks.queue_stat, ())))
-        .route(
-            "/queue/peek",
-            get(|State(app): State<App>, count: Query<Count>| answer(app.looks.queue_peek, count.n())),
-        )
-        .route("/dead", get(|State(app): State<App>, count: Query<Count>| answer(app.looks.dead_list, count.n())))
-        .route("/dead/{id}", get(|State(app): State<App>, Path(id): Path<u64>| answer(app.looks.dead_show, id)))
+        .route("/queue/peek", get(peek))
+        .route("/dead", get(letters))
         .route("/dead/purge", post(purge))
         .fallback(nothing)
         .layer(from_fn_with_state(token.map(Arc::new), guard))
@@ -97,17 +93,17 @@ fn router(token: Option<Secret>, metrics: Arc<Metrics>, status: watch::Receiver<
     guarded.route("/healthz", get(|| async { "alive\n" }))
 }
 
-/// How many are wanted: `?n=`.
 #[derive(Deserialize)]
-struct Count {
-    n: Option<usize>,
+struct Before {
+    before: u64,
 }
 
-impl Count {
-    /// An answer is built in memory: it has an end.
-    fn n(&self) -> usize {
-        self.n.unwrap_or(20).min(1_000)
-    }
+async fn peek(State(app): State<App>, Query(wanted): Query<Wanted>) -> Response {
+    answer(app.looks.queue_peek, wanted.bounded()).await
+}
+
+async fn letters(State(app): State<App>, Query(wanted): Query<Wanted>) -> Response {
+    answer(app.looks.dead_list, wanted.bounded()).await
 }
 
 async fn page(State(app): State<App>) -> String {
@@ -128,11 +124,11 @@ async fn ready(State(app): State<App>) -> Response {
     (code, Json(json!({ "ready": why.is_empty(), "why": why }))).into_response()
 }
 
-async fn purge(State(app): State<App>, headers: HeaderMap) -> Response {
+async fn purge(State(app): State<App>, Query(Before { before }): Query<Before>, headers: HeaderMap) -> Response {
     if headers.contains_key(header::ORIGIN) {
         return error(StatusCode::FORBIDDEN, "web pages may not purge; use `tidegate dead purge`");
     }
-    answer(app.looks.dead_purge, ()).await
+    answer(app.looks.dead_purge, before).await
 }
 
 async fn nothing(uri: Uri) -> Response {
@@ -142,7 +138,7 @@ async fn nothing(uri: Uri) -> Response {
 async fn answer<Q>(look: Look<Q>, question: Q) -> Response {
     match look(question).await {
         Ok(found) => Json(found).into_response(),
-        Err(unanswered) => error(unanswered.code(), &unanswered.to_string()),
+        Err(unanswered) => error(StatusCode::INTERNAL_SERVER_ERROR, &unanswered.to_string()),
     }
 }
 

@@ -5,4 +5,6 @@
 extern crate alloc;
 
 mod row;
+mod stub;
 pub use row::{Row, Series, Value};
+pub use stub::*;
