@@ -2,7 +2,7 @@
 //!
 //! Errors go to stderr, data to stdout. Exit codes: 0 fine, 1 it failed while running, 2 bad usage or config.
 
-pub(crate) mod ask;
+pub mod ask;
 mod check;
 mod dead;
 mod decode;

@@ -1,5 +1,7 @@
 //! What several tests need.
 
+pub mod gateway;
+
 use std::path::PathBuf;
 
 /// A directory of its own, gone with the test.
