@@ -2,13 +2,14 @@
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 
 use super::ask;
+use super::load::load;
 use crate::config::{Config, Secret};
 use crate::http::Status;
 
@@ -56,11 +57,6 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Ok(ExitCode::SUCCESS)
     })
-}
-
-/// Stands in for `config::load` until that is there.
-fn load(file: &Path) -> anyhow::Result<Config> {
-    anyhow::bail!("{}: reading a configuration is not wired in yet; use --http ADDR", file.display())
 }
 
 fn place(config: Config) -> anyhow::Result<(SocketAddr, Option<Secret>)> {
@@ -156,7 +152,7 @@ mod tests {
     #[test]
     fn the_line_says_where_to_ask() {
         assert_eq!(parse("").unwrap().http, ([127, 0, 0, 1], 9470).into());
-        assert_eq!(parse("-c x.toml").unwrap().config.as_deref(), Some(Path::new("x.toml")));
+        assert_eq!(parse("-c x.toml").unwrap().config.as_deref(), Some(std::path::Path::new("x.toml")));
         assert!(parse("-c x.toml --http 127.0.0.1:1").is_err());
         assert!(parse("--http nowhere").is_err());
         assert!(parse("--healthy --watch").is_err());

@@ -45,18 +45,17 @@ impl Server {
 
 /// Looks that say what they were asked.
 fn looks() -> Looks {
+    let list = |wanted: Wanted| async move {
+        match wanted.from {
+            Some(13) => Err(Unanswered("the card is gone".into())),
+            from => Ok(json!({ "from": from, "n": wanted.n })),
+        }
+    };
     Looks {
         queue_stat: look(|()| async { Ok(json!("stat")) }),
-        queue_peek: look(|n| async move { Ok(json!({ "peek": n })) }),
-        dead_list: look(|n| async move { Ok(json!({ "list": n })) }),
-        dead_show: look(|id| async move {
-            match id {
-                7 => Ok(json!({ "show": id })),
-                8 => Err(Unanswered::Failed("the card is gone".into())),
-                _ => Err(Unanswered::NotFound(format!("there is no dead letter {id}"))),
-            }
-        }),
-        dead_purge: look(|()| async { Ok(json!({ "purged": 3 })) }),
+        queue_peek: look(list),
+        dead_list: look(list),
+        dead_purge: look(|before| async move { Ok(json!({ "before": before })) }),
     }
 }
 
@@ -87,29 +86,28 @@ async fn looks_are_passed_on_with_their_question() {
     let server = Server::start(None).await;
     let table = [
         ("/queue/stat", 200, json!("stat")),
-        ("/queue/peek?n=3", 200, json!({ "peek": 3 })),
-        ("/queue/peek", 200, json!({ "peek": 20 })),
-        ("/dead?n=1000000", 200, json!({ "list": 1000 })),
-        ("/dead/7", 200, json!({ "show": 7 })),
-        ("/dead/8", 500, json!({ "error": "the card is gone" })),
-        ("/dead/9", 404, json!({ "error": "there is no dead letter 9" })),
+        ("/queue/peek?n=3", 200, json!({ "from": null, "n": 3 })),
+        ("/queue/peek?from=7", 200, json!({ "from": 7, "n": 20 })),
+        ("/dead?from=7&n=1000000", 200, json!({ "from": 7, "n": 1000 })),
+        ("/dead?from=13", 500, json!({ "error": "the card is gone" })),
     ];
     for (path, code, body) in table {
         assert_eq!(server.json(path).await, (code, body), "{path}");
     }
     assert_eq!(server.get("/queue/peek?n=some").await.0, 400);
-    assert_eq!(server.get("/dead/some").await.0, 400);
+    assert_eq!(server.get("/dead?from=-1").await.0, 400);
 }
 
 #[tokio::test]
 async fn only_a_post_that_no_web_page_sent_purges() {
     let server = Server::start(None).await;
-    assert_eq!(server.get("/dead/purge").await.0, 405);
-    let (code, body) = ask::post(server.at, "/dead/purge", None).await.unwrap();
-    assert_eq!((code, &*body), (200, &br#"{"purged":3}"#[..]));
+    assert_eq!(server.get("/dead/purge?before=9").await.0, 405);
+    let (code, body) = ask::post(server.at, "/dead/purge?before=9", None).await.unwrap();
+    assert_eq!((code, &*body), (200, &br#"{"before":9}"#[..]));
 
     let mut page = TcpStream::connect(server.at).await.unwrap();
-    let request = "POST /dead/purge HTTP/1.1\r\nHost: x\r\nOrigin: http://evil.example\r\nConnection: close\r\n\r\n";
+    let request =
+        "POST /dead/purge?before=9 HTTP/1.1\r\nHost: x\r\nOrigin: http://evil.example\r\nConnection: close\r\n\r\n";
     page.write_all(request.as_bytes()).await.unwrap();
     let mut reply = String::new();
     page.read_to_string(&mut reply).await.unwrap();
@@ -125,14 +123,14 @@ async fn the_token_guards_everything_but_health() {
         async move { ask::get(at, path, token.as_ref()).await.unwrap().0 }
     };
     assert_eq!(ask("/healthz", None).await, 200);
-    for path in ["/", "/status", "/metrics", "/readyz", "/queue/stat", "/dead/7", "/nowhere"] {
+    for path in ["/", "/status", "/metrics", "/readyz", "/queue/stat", "/dead", "/nowhere"] {
         assert_eq!(ask(path, None).await, 401, "{path}");
         assert_ne!(ask(path, Some("open sesame")).await, 401, "{path}");
     }
     for wrong in ["", "open", "open sesame!", "Open sesame"] {
         assert_eq!(ask("/status", Some(wrong)).await, 401, "{wrong}");
     }
-    assert_eq!(ask::post(server.at, "/dead/purge", None).await.unwrap().0, 401);
+    assert_eq!(ask::post(server.at, "/dead/purge?before=9", None).await.unwrap().0, 401);
 }
 
 #[tokio::test]

@@ -69,7 +69,7 @@ mod tests {
         for size in [1, CHUNK_MAX - 1, CHUNK_MAX, CHUNK_MAX + 1, 1 << 20] {
             let group: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
             let chunks = cut(&group, 40);
-            let mut back = Vec::new();
+            let mut back: Vec<u8> = Vec::new();
             for (at, (number, stored)) in chunks.iter().enumerate() {
                 assert_eq!(*number, 40 + at as u64);
                 assert!(stored.len() <= VALUE_MAX);
