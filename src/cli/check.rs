@@ -1,6 +1,69 @@
+//! `tidegate check`: every fault of a configuration at once.
+
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use bytesize::ByteSize;
+use serde_json::json;
+
+use crate::config::{self, Config, Source};
+
 #[derive(clap::Args)]
-pub struct Args {}
-pub fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    Ok(ExitCode::SUCCESS)
+#[command(
+    after_help = "Example:\n  tidegate check -c tidegate.toml\n\nFaults are printed as FILE:LINE:COLUMN: what is \
+                        wrong; what would be right. Exit code 2 if there are any."
+)]
+pub struct Args {
+    /// The configuration
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    match config::load(&args.config, &|name| std::env::var(name).ok()) {
+        Ok((config, notes)) => {
+            if args.json {
+                let notes: Vec<_> = notes.iter().map(ToString::to_string).collect();
+                println!("{}", json!({ "ok": true, "faults": [], "notes": notes }));
+            } else {
+                notes.iter().for_each(|note| println!("note: {note}"));
+                summary(&config);
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(faults) => {
+            if args.json {
+                let fault = |fault: &config::Fault| {
+                    let file = fault.at.file.display().to_string();
+                    json!({ "file": file, "line": fault.at.line, "column": fault.at.column, "what": fault.what, "remedy": fault.remedy })
+                };
+                println!(
+                    "{}",
+                    json!({ "ok": false, "faults": faults.iter().map(fault).collect::<Vec<_>>(), "notes": [] })
+                );
+            }
+            faults.iter().for_each(|fault| eprintln!("{fault}"));
+            Ok(ExitCode::from(2))
+        }
+    }
+}
+
+fn summary(config: &Config) {
+    println!("gateway  {}", config.gateway.id.as_deref().unwrap_or("named after this machine"));
+    for source in &config.sources {
+        let Source::Mqtt(mqtt) = source;
+        let filters: Vec<_> = mqtt.subscriptions.iter().map(|subscription| subscription.filter.as_str()).collect();
+        let secure = if mqtt.tls.is_some() { " with TLS" } else { "" };
+        println!("source   {}: {}:{}{secure}, {}", mqtt.name, mqtt.host, mqtt.port, filters.join(" "));
+    }
+    let queue = &config.queue;
+    println!("queue    {}, up to {}", config.gateway.data_dir.display(), ByteSize(queue.max_bytes));
+    let batch = &config.batch;
+    let age = humantime::format_duration(batch.max_age);
+    println!("batch    {age} or {}", ByteSize(batch.max_bytes as u64));
+    println!("kinesis  {} in {}, {} lanes", config.kinesis.stream, config.kinesis.region, config.kinesis.lanes);
+    println!("fine");
 }

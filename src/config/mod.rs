@@ -1,8 +1,29 @@
 //! The configuration as meant. `read` turns what is written into it, or names every fault with its place.
 
+mod fault;
+mod files;
+mod mean;
+mod read;
+mod source;
+mod tree;
+
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub use fault::{Fault, Note};
+
+/// Reads a file, what lies in `conf.d/` beside it, and the environment. Every fault is found in one run.
+pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<(Config, Vec<Note>), Vec<Fault>> {
+    let tree = files::gather(path, env)?;
+    mean::mean(&tree, path.parent().unwrap_or(Path::new(".")), env)
+}
+
+/// Reads one text as if it were a file of this name.
+pub fn parse(text: &str, name: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<(Config, Vec<Note>), Vec<Fault>> {
+    let tree = tree::parse(text, name)?;
+    mean::mean(&tree, name.parent().unwrap_or(Path::new(".")), env)
+}
 
 /// Everything `run` needs; every default is already in it.
 #[derive(Clone, Debug, PartialEq)]
@@ -204,9 +225,5 @@ pub struct Http {
     pub token: Option<Secret>,
 }
 
-pub fn load(
-    _path: &std::path::Path,
-    _env: &dyn Fn(&str) -> Option<String>,
-) -> Result<(Config, Vec<String>), Vec<String>> {
-    todo!()
-}
+#[cfg(test)]
+mod tests;

@@ -95,20 +95,16 @@ impl Board {
 }
 
 fn source((source, state): &(config::Source, watch::Receiver<State>)) -> http::Source {
+    let connected = state.borrow().is_connected();
     let (word, why) = match &*state.borrow() {
         State::Connecting => ("connecting", None),
         State::Connected => ("connected", None),
+        State::Partly { why } => ("partly", Some(why.clone())),
         State::Down { why } => ("down", Some(why.clone())),
         State::Stopped { why } => ("stopped", Some(why.clone())),
     };
     let config::Source::Mqtt(_) = source;
-    http::Source {
-        name: source.name().to_owned(),
-        kind: "mqtt".to_owned(),
-        state: word.to_owned(),
-        connected: word == "connected",
-        why,
-    }
+    http::Source { name: source.name().to_owned(), kind: "mqtt".to_owned(), state: word.to_owned(), connected, why }
 }
 
 fn seconds(micros: i64) -> f64 {

@@ -224,6 +224,10 @@ fn acknowledgement() -> (Ack, Receipt) {
 pub enum State {
     Connecting,
     Connected,
+    /// Connected, but not all that was asked for was granted.
+    Partly {
+        why: String,
+    },
     /// Not connected; tried again.
     Down {
         why: String,
@@ -237,7 +241,7 @@ pub enum State {
 impl State {
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        matches!(self, Self::Connected)
+        matches!(self, Self::Connected | Self::Partly { .. })
     }
 }
 

@@ -1,0 +1,162 @@
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+
+const LEAST: &str = r#"
+[[source]]
+type = "mqtt"
+name = "plant"
+url = "mqtt://broker"
+  [[source.subscribe]]
+  filter = "sensors/+/t"
+[kinesis]
+stream = "telemetry"
+region = "eu-west-1"
+"#;
+
+fn read(text: &str) -> Result<(Config, Vec<Note>), Vec<Fault>> {
+    parse(text, Path::new("t.toml"), &|name| (name == "REGION").then(|| "eu-north-1".to_owned()))
+}
+
+/// The faults of the least configuration with one line added to a section, as `LINE:COLUMN: what; remedy`.
+fn faults(section: &str, line: &str) -> Vec<String> {
+    let text = match section {
+        "source" => LEAST.replacen("name = \"plant\"\n", &format!("name = \"plant\"\n{line}\n"), 1),
+        "kinesis" => format!("{LEAST}{line}\n"),
+        _ => format!("{LEAST}[{section}]\n{line}\n"),
+    };
+    let faults = read(&text).map(|_| ()).expect_err("it is faulty");
+    faults.iter().map(|fault| fault.to_string().trim_start_matches("t.toml:").to_owned()).collect()
+}
+
+#[test]
+fn the_least_configuration_has_every_default() {
+    let (config, notes) = read(LEAST).unwrap();
+    let Source::Mqtt(mqtt) = &config.sources[0];
+    assert_eq!((mqtt.host.as_str(), mqtt.port, mqtt.in_flight), ("broker", 1883, 1000));
+    assert_eq!((mqtt.protocol, mqtt.session_expiry), (Protocol::V5, Duration::from_secs(7 * 86_400)));
+    assert_eq!((config.batch.max_bytes, config.batch.max_age), (256 << 10, Duration::from_secs(5)));
+    assert_eq!((config.kinesis.max_record, config.kinesis.max_request), (1 << 20, 5 << 20));
+    assert_eq!(config.queue.commit_linger, Duration::from_millis(250));
+    assert_eq!(config.http.listen.unwrap().to_string(), "127.0.0.1:9470");
+    assert!(notes.is_empty());
+}
+
+#[test]
+fn every_fault_is_named_in_one_run_with_its_place() {
+    let text = r#"
+[gateway]
+dta_dir = "/tmp/x"
+[[source]]
+type = "mqtt"
+name = "plant"
+url = "mqtts://broker"
+ca_file = "/nowhere/ca.pem"
+in_flight = "many"
+  [[source.subscribe]]
+  filter = "a/#/b"
+[[source]]
+type = "mqtt"
+name = "plant"
+url = "ws://broker"
+  [[source.subscribe]]
+  filter = "a/+"
+[batch]
+max_age = "5 parsecs"
+[kinesis]
+region = "eu-west-1"
+"#;
+    let faults = read(text).unwrap_err();
+    let found: Vec<_> = faults.iter().map(|fault| (fault.at.line, fault.at.column)).collect();
+    assert_eq!(found, [(3, 1), (8, 11), (9, 13), (11, 12), (14, 8), (15, 7), (19, 11), (20, 2)], "{faults:#?}");
+    assert_eq!(faults[0].remedy, "did you mean `data_dir`?");
+    assert!(faults[1].what.contains("/nowhere/ca.pem, which cannot be read"));
+    assert!(faults[4].what.contains("two sources are called \"plant\""));
+    assert!(faults[7].what.contains("`kinesis.stream` is missing"));
+}
+
+#[test]
+fn text_that_is_not_toml_is_named_by_place() {
+    let faults = read("[gateway]\nid = \n[queue]\nx = = 1\n").unwrap_err();
+    assert_eq!(faults[0].at.line, 2);
+    assert!(faults.iter().any(|fault| fault.at.line == 4), "{faults:?}");
+}
+
+#[test]
+fn each_fault_says_what_would_be_right() {
+    for (section, line, expected) in [
+        (
+            "batch",
+            "max_age = 5",
+            "13:11: `batch.max_age` is a whole number; a duration is written \"5s\", \"250ms\" or \"7d\"",
+        ),
+        (
+            "batch",
+            "format = \"kpl\"",
+            "13:10: `batch.format` = \"kpl\" is not known in this version; write \"columns\"",
+        ),
+        (
+            "batch",
+            "max_bytes = \"2MiB\"",
+            "13:13: `batch.max_bytes` = 2.0 MiB is out of bounds; it may be 1.0 KiB to 1023.0 KiB",
+        ),
+        ("batch", "level = 99", "13:9: `batch.level` = 99 is out of bounds; it may be 1 to 22"),
+        ("window", "sql = \"\"", "12:2: `window` is not in this version of tidegate; leave it out"),
+        (
+            "http",
+            "listen = \"0.0.0.0:80\"",
+            "13:10: `http.listen` = \"0.0.0.0:80\" can be reached from elsewhere without a token; set token_file, or insecure_no_token = true, or listen on 127.0.0.1",
+        ),
+        ("kinesis", "lane = 2", "11:1: `kinesis.lane` is an unknown key; did you mean `lanes`?"),
+        (
+            "kinesis",
+            "endpoint_url = \"${NOWHERE}\"",
+            "11:16: the environment has no NOWHERE; set it, or write the value here",
+        ),
+        ("source", "password = \"x\"", "5:12: a password without `source.username`; add username = \"…\""),
+        (
+            "source",
+            "ca_file = \"t.toml\"",
+            "5:11: `source.ca_file` names t.toml, which cannot be read: No such file or directory (os error 2); correct the path, or make the file readable for this user",
+        ),
+    ] {
+        let found = faults(section, line);
+        assert!(found.iter().any(|fault| fault == expected), "{line}: {found:#?}\nexpected {expected}");
+    }
+}
+
+#[test]
+fn the_environment_stands_in_and_overrides_and_files_join() {
+    let text = LEAST.replace("eu-west-1", "${REGION}");
+    assert_eq!(read(&text).unwrap().0.kinesis.region, "eu-north-1");
+
+    let dir = std::env::temp_dir().join(format!("tidegate-config-{}", std::process::id()));
+    std::fs::create_dir_all(dir.join("conf.d")).unwrap();
+    std::fs::write(dir.join("a.toml"), LEAST).unwrap();
+    std::fs::write(dir.join("conf.d/b.toml"), "[kinesis]\nlanes = 4\n[[source]]\ntype=\"mqtt\"\nname=\"two\"\nurl=\"mqtt://b\"\n[[source.subscribe]]\nfilter=\"x\"\n").unwrap();
+    let env = |name: &str| match name {
+        "TIDEGATE__KINESIS__STREAM" => Some("other".to_owned()),
+        "TIDEGATE__KINESIS__MAX_RECORD" => Some("\"2MiB\"".to_owned()),
+        "TIDEGATE_ID" => Some("from-env".to_owned()),
+        _ => None,
+    };
+    let (config, _) = load(&dir.join("a.toml"), &env).unwrap();
+    assert_eq!(
+        (config.kinesis.stream.as_str(), config.kinesis.lanes, config.kinesis.max_record),
+        ("other", 4, 2 << 20)
+    );
+    assert_eq!((config.sources.len(), config.gateway.id.as_deref()), (2, Some("from-env")));
+
+    std::fs::write(dir.join("conf.d/c.toml"), "[kinesis]\nlanes = 5\n").unwrap();
+    let faults = load(&dir.join("a.toml"), &env).unwrap_err();
+    assert!(faults[0].what.contains("`lanes` is set twice, the first time at"), "{faults:?}");
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let text = LEAST.replace("name = \"plant\"", "name = \"plant\"\nusername = \"u\"\npassword = \"hunter2\"");
+    let config = read(&text).unwrap().0;
+    assert!(!format!("{config:?}").contains("hunter2"));
+}

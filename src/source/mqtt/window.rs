@@ -1,0 +1,335 @@
+//! The in-flight window: messages received and not yet acknowledged, in the order of their arrival.
+//!
+//! PUBACKs leave in that order, as the standard asks ([MQTT-4.6.0-2]). A message belongs to the connection it came by:
+//! when that ends the window is emptied, and the broker sends again what it had no PUBACK for. What was already on its
+//! way to the log is committed all the same, and so arrives twice.
+//!
+//! Invariants:
+//! - nothing of an ended connection is ever acknowledged;
+//! - what the inbox has no room for waits here, in order, and counts as in flight.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+
+use crate::source::{Delivery, Inbox, NotStored, Receipt, Refused};
+
+/// The digest of a message, for subscriptions that drop repeats.
+pub type Digest = [u8; 32];
+
+/// What is known of a message besides its readings.
+#[derive(Clone, Debug)]
+pub struct Tag<A> {
+    /// `None` for QoS 0.
+    pub ack: Option<A>,
+    pub digest: Option<Digest>,
+    pub weight: usize,
+}
+
+/// A message on its way to the log; without a receipt: there already.
+struct Awaited<A> {
+    receipt: Option<Receipt>,
+    tag: Tag<A>,
+}
+
+pub struct Window<A> {
+    /// Handed to the inbox.
+    committing: VecDeque<Awaited<A>>,
+    /// Waiting for room in it.
+    held: VecDeque<(Delivery, Tag<A>)>,
+    /// Stored, their PUBACKs not yet handed over.
+    stored: VecDeque<Tag<A>>,
+    bytes: usize,
+    /// Of connections that ended: no longer to be acknowledged, but what they bring to the log is to be known.
+    ended: VecDeque<Awaited<A>>,
+    recent: Recent,
+}
+
+/// The queue has stopped.
+#[derive(Debug)]
+pub struct Closed;
+
+impl<A> Window<A> {
+    #[must_use]
+    pub fn new(in_flight: usize) -> Self {
+        Self {
+            committing: VecDeque::new(),
+            held: VecDeque::new(),
+            stored: VecDeque::new(),
+            bytes: 0,
+            ended: VecDeque::new(),
+            recent: Recent { digests: VecDeque::new(), most: in_flight },
+        }
+    }
+
+    /// Messages received and not acknowledged.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.committing.len() + self.held.len() + self.stored.len()
+    }
+
+    /// What they weigh.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes a message in. It goes to the inbox at once if nothing waits before it.
+    pub fn take(&mut self, delivery: Delivery, tag: Tag<A>, inbox: &Inbox) -> Result<(), Closed> {
+        self.bytes += tag.weight;
+        self.held.push_back((delivery, tag));
+        self.hand_over(inbox)
+    }
+
+    /// Takes in a message that is already stored: only its acknowledgement waits for its turn.
+    pub fn take_repeat(&mut self, tag: Tag<A>, inbox: &Inbox) -> Result<(), Closed> {
+        self.take(Delivery::default(), tag, inbox)
+    }
+
+    /// Gives to the inbox what it has room for.
+    fn hand_over(&mut self, inbox: &Inbox) -> Result<(), Closed> {
+        while let Some((delivery, tag)) = self.held.pop_front() {
+            let receipt = if delivery.readings.is_empty() && delivery.rejects.is_empty() {
+                None
+            } else {
+                match inbox.try_put(delivery) {
+                    Ok(receipt) => Some(receipt),
+                    Err(Refused::Full(delivery)) => {
+                        self.held.push_front((delivery, tag));
+                        return Ok(());
+                    }
+                    Err(Refused::Closed) => return Err(Closed),
+                }
+            };
+            self.committing.push_back(Awaited { receipt, tag });
+        }
+        Ok(())
+    }
+
+    /// Resolves when the oldest message was stored, or the inbox had room for one that waits; never while there is
+    /// nothing to wait for.
+    pub async fn progress(&mut self, inbox: &Inbox) -> Result<(), Closed> {
+        let Self { committing, held, .. } = self;
+        let first_stored = poll_fn(|context| match poll_first(committing, context) {
+            Poll::Ready(Some(stored)) => Poll::Ready(stored),
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        });
+        let stored = tokio::select! {
+            stored = first_stored => Some(stored),
+            () = room_for(inbox, held.front().map(|(delivery, _)| delivery)) => None,
+        };
+        match stored {
+            Some((result, tag)) => self.note(result, tag),
+            None => self.hand_over(inbox),
+        }
+    }
+
+    fn note(&mut self, result: Result<(), NotStored>, tag: Tag<A>) -> Result<(), Closed> {
+        result.map_err(|NotStored| Closed)?;
+        self.recent.add(tag.digest);
+        self.stored.push_back(tag);
+        Ok(())
+    }
+
+    /// Hands the PUBACKs of all that is stored to `send`, in order, until it says that it is full: they leave in one
+    /// write.
+    pub fn acknowledge<E>(&mut self, mut send: impl FnMut(&A) -> Result<(), E>) -> Result<(), Closed> {
+        while let Poll::Ready(Some((result, tag))) = poll_first(&mut self.committing, &mut look()) {
+            self.note(result, tag)?;
+        }
+        while let Some(tag) = self.stored.front() {
+            if tag.ack.as_ref().is_some_and(|ack| send(ack).is_err()) {
+                break;
+            }
+            self.bytes -= tag.weight;
+            self.stored.pop_front();
+        }
+        Ok(())
+    }
+
+    /// The connection has ended: what it brought is no longer ours to acknowledge.
+    pub fn end_connection(&mut self) {
+        self.held.clear();
+        self.stored.clear();
+        self.bytes = 0;
+        self.ended.append(&mut self.committing);
+    }
+
+    /// Resolves when nothing of ended connections is on its way to the log any more.
+    pub async fn drained(&mut self) {
+        while let Some((result, tag)) = poll_fn(|context| poll_first(&mut self.ended, context)).await {
+            if result.is_ok() {
+                self.recent.add(tag.digest);
+            }
+        }
+    }
+
+    /// Whether an equal message is among the last that were stored.
+    pub fn is_repeat(&mut self, digest: &Digest) -> bool {
+        while let Poll::Ready(Some((result, tag))) = poll_first(&mut self.ended, &mut look()) {
+            if result.is_ok() {
+                self.recent.add(tag.digest);
+            }
+        }
+        self.recent.digests.contains(digest)
+    }
+}
+
+/// Resolves when the inbox may have room for the message that waits; never while none does.
+async fn room_for(inbox: &Inbox, held: Option<&Delivery>) {
+    match held {
+        // A closed inbox is found out by handing over.
+        Some(delivery) => drop(inbox.room_for(delivery).await),
+        None => std::future::pending().await,
+    }
+}
+
+/// The first of a row, once it is stored; `None` where the row is empty. Only the first is ever looked at: order is
+/// what matters.
+fn poll_first<A>(
+    row: &mut VecDeque<Awaited<A>>,
+    context: &mut Context<'_>,
+) -> Poll<Option<(Result<(), NotStored>, Tag<A>)>> {
+    let Some(first) = row.front_mut() else { return Poll::Ready(None) };
+    let result = match &mut first.receipt {
+        Some(receipt) => ready!(Pin::new(receipt).poll(context)),
+        None => Ok(()),
+    };
+    Poll::Ready(row.pop_front().map(|awaited| (result, awaited.tag)))
+}
+
+/// A look that nobody is woken by.
+fn look() -> Context<'static> {
+    Context::from_waker(Waker::noop())
+}
+
+/// The digests of the messages stored last: an in-flight window of them, since the broker sends no more than that again.
+struct Recent {
+    digests: VecDeque<Digest>,
+    most: usize,
+}
+
+impl Recent {
+    fn add(&mut self, digest: Option<Digest>) {
+        let Some(digest) = digest else { return };
+        if self.digests.len() >= self.most {
+            self.digests.pop_front();
+        }
+        self.digests.push_back(digest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::source::{Item, Rejected};
+    use tokio::sync::mpsc;
+
+    fn delivery() -> Delivery {
+        let reject = Rejected {
+            source: "s".into(),
+            origin: "o".into(),
+            reason: crate::source::Reason::Empty,
+            detail: String::new(),
+            payload: bytes::Bytes::new(),
+            cut: None,
+        };
+        Delivery { readings: Vec::new(), rejects: vec![reject], weight: 1 }
+    }
+
+    fn tag(ack: u16) -> Tag<u16> {
+        Tag { ack: Some(ack), digest: Some([ack as u8; 32]), weight: 1 }
+    }
+
+    fn confirm(item: Item) {
+        match item {
+            Item::Delivery { ack, .. } => ack.confirm(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn acknowledged(window: &mut Window<u16>) -> Vec<u16> {
+        let mut sent = Vec::new();
+        let send = |ack: &u16| {
+            sent.push(*ack);
+            Ok::<(), ()>(())
+        };
+        window.acknowledge(send).unwrap();
+        sent
+    }
+
+    fn inbox(messages: usize) -> (Inbox, mpsc::Receiver<Item>) {
+        Inbox::new(messages, 1 << 20, Clock::System)
+    }
+
+    #[test]
+    fn pubacks_leave_in_the_order_of_arrival_whatever_is_stored_first() {
+        let (inbox, mut items) = inbox(10);
+        let mut window = Window::new(10);
+        for n in 1..=3 {
+            window.take(delivery(), tag(n), &inbox).unwrap();
+        }
+        let (first, second, third) = (items.try_recv().unwrap(), items.try_recv().unwrap(), items.try_recv().unwrap());
+        confirm(third);
+        confirm(second);
+        assert_eq!(acknowledged(&mut window), [0; 0]);
+        confirm(first);
+        assert_eq!(acknowledged(&mut window), [1, 2, 3]);
+        assert_eq!((window.len(), window.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn nothing_of_an_ended_connection_is_acknowledged() {
+        let (inbox, mut items) = inbox(10);
+        let mut window = Window::new(10);
+        window.take(delivery(), tag(1), &inbox).unwrap();
+        window.end_connection();
+        window.take(delivery(), tag(1), &inbox).unwrap();
+        confirm(items.try_recv().unwrap());
+        assert_eq!(acknowledged(&mut window), [0; 0], "the first was of the old connection");
+        confirm(items.try_recv().unwrap());
+        assert_eq!(acknowledged(&mut window), [1]);
+        assert!(window.is_repeat(&[1; 32]));
+    }
+
+    #[test]
+    fn what_the_inbox_has_no_room_for_waits_in_order_and_counts() {
+        let (inbox, mut items) = inbox(1);
+        let mut window = Window::new(10);
+        for n in 1..=3 {
+            window.take(delivery(), tag(n), &inbox).unwrap();
+        }
+        assert_eq!((window.len(), window.held.len()), (3, 2));
+        let mut sent = Vec::new();
+        while window.len() > 0 {
+            confirm(items.try_recv().unwrap());
+            window.hand_over(&inbox).unwrap();
+            sent.extend(acknowledged(&mut window));
+        }
+        assert_eq!(sent, [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_full_request_channel_keeps_the_puback_for_later() {
+        let (inbox, mut items) = inbox(10);
+        let mut window = Window::new(10);
+        for n in 1..=2 {
+            window.take(delivery(), tag(n), &inbox).unwrap();
+            confirm(items.try_recv().unwrap());
+        }
+        window.acknowledge(|_| Err(())).unwrap();
+        assert_eq!(window.len(), 2);
+        assert_eq!(acknowledged(&mut window), [1, 2]);
+    }
+
+    #[test]
+    fn a_writer_that_is_gone_closes_the_window_and_acknowledges_nothing() {
+        let (inbox, items) = inbox(10);
+        let mut window = Window::new(10);
+        window.take(delivery(), tag(1), &inbox).unwrap();
+        drop(items);
+        assert!(window.acknowledge(|_| -> Result<(), ()> { panic!("nothing was stored") }).is_err());
+    }
+}
