@@ -18,9 +18,9 @@ pub struct Node {
 pub enum Value {
     Text(String),
     Int(i64),
-    Float(f64),
+    Float,
     Bool(bool),
-    Time(String),
+    Time,
     List(Vec<Node>),
     Table(Table),
 }
@@ -41,9 +41,9 @@ impl Value {
         match self {
             Self::Text(_) => "text",
             Self::Int(_) => "a whole number",
-            Self::Float(_) => "a number",
+            Self::Float => "a number",
             Self::Bool(_) => "true or false",
-            Self::Time(_) => "a date",
+            Self::Time => "a date",
             Self::List(_) => "a list",
             Self::Table(_) => "a section",
         }
@@ -96,11 +96,11 @@ impl Places<'_> {
             DeValue::String(text) => Value::Text(text.to_string()),
             DeValue::Integer(number) => {
                 let digits = number.as_str().replace('_', "");
-                i64::from_str_radix(&digits, number.radix()).map_or(Value::Float(f64::INFINITY), Value::Int)
+                i64::from_str_radix(&digits, number.radix()).map_or(Value::Float, Value::Int)
             }
-            DeValue::Float(number) => Value::Float(number.as_str().replace('_', "").parse().unwrap_or(f64::NAN)),
+            DeValue::Float(_) => Value::Float,
             DeValue::Boolean(flag) => Value::Bool(*flag),
-            DeValue::Datetime(time) => Value::Time(time.to_string()),
+            DeValue::Datetime(_) => Value::Time,
             DeValue::Array(list) => Value::List(list.iter().map(|item| self.node(item)).collect()),
             DeValue::Table(table) => Value::Table(self.table(table)),
         };
