@@ -1,1 +1,3 @@
-//! To be written.
+//! The whole gateway against simulated sensors and a simulated stream.
+
+pub mod broker;
