@@ -1,4 +1,6 @@
 //! The whole gateway against simulated sensors and a simulated stream.
 
 pub mod broker;
+pub mod replay;
+pub mod sensor;
 pub mod stream;

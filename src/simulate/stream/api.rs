@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::link::Cut;
 use super::{Record, Shared, State, shard};
+use crate::clock::Clock;
 
 const RECORDS_MAX: usize = 500;
 const RECORD_BYTES_MAX: usize = 1 << 20;
@@ -154,7 +155,7 @@ impl State {
         };
         self.counts.records += 1;
         self.counts.bytes += bytes as u64;
-        self.records.push(Record { shard, sequence, partition_key, data, arrived: now });
+        self.records.push(Record { shard, sequence, partition_key, data, arrived: Clock::System.now().wall });
         json!({ "SequenceNumber": sequence_number(sequence), "ShardId": shard_id(shard) })
     }
 }

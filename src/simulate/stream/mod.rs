@@ -31,6 +31,8 @@ pub use faults::{Faults, Outage};
 use link::{Line, Listening};
 use shard::Shard;
 
+use crate::reading::Micros;
+
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub stream: String,
@@ -45,7 +47,7 @@ pub struct Record {
     pub sequence: u64,
     pub partition_key: String,
     pub data: Bytes,
-    pub arrived: Instant,
+    pub arrived: Micros,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
