@@ -1,6 +1,7 @@
 //! The whole gateway against simulated sensors and a simulated stream.
 
 pub mod broker;
+pub mod fleet;
 pub mod replay;
 pub mod sensor;
 pub mod stream;

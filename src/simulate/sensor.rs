@@ -21,7 +21,8 @@ pub const COUNTER: &str = "n";
 /// The payload's event time.
 pub const TIME: &str = "ts";
 
-const ONE_DROPOUT_IN: u32 = 1_000;
+/// A sensor falls silent this often, on average.
+const DROPOUT_EVERY: Duration = Duration::from_secs(50);
 const ONE_LATE_IN: u32 = 200;
 const ONE_REPEAT_IN: u32 = 200;
 const ONE_CORRUPT_IN: u32 = 500;
@@ -214,7 +215,7 @@ impl Synthetic {
     }
 
     fn act(&mut self, due: Duration) {
-        if self.one_in(ONE_DROPOUT_IN) {
+        if self.random.f64() < self.period.div_duration_f64(DROPOUT_EVERY) {
             self.silent_until = due + DROPOUT_MAX.mul_f64(self.random.f64());
             return;
         }
