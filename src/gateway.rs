@@ -1,1 +1,340 @@
-//! To be written.
+//! The wiring, and the order in which things stop; the only module that knows everyone.
+//!
+//! ```text
+//! start:  lock ▶ port ▶ queue ▶ writer ▶ delivery ▶ http ▶ sources
+//! stop:   sources (receipts out, PUBACKs sent) ▶ writer (the rest committed) ▶ delivery (cursors) ▶ http
+//! ```
+//!
+//! Writer and delivery have a thread each: both block, the one on fsync, the other on reading and compressing.
+//! Stopping saves nothing that was not safe already: a crash is the same, only less polite.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use crate::batch::Limits;
+use crate::clock::{self, Clock};
+use crate::config::{self, Config};
+use crate::http::{self, Looks, Unanswered, Wanted, look};
+use crate::metrics::Metrics;
+use crate::queue::files::host_name;
+use crate::queue::retention::Retention;
+use crate::queue::writer::{Options, StoreState};
+use crate::queue::{self, Cursors, Lock, OpenError, Queue, Request, SledStore, Store, StoreError, Writer};
+use crate::sink::RoadState;
+use crate::sink::delivery::{Delivery, DeliveryError};
+use crate::sink::kinesis::Kinesis;
+use crate::sink::stream::Stream;
+use crate::source::mqtt::{self, MqttError};
+use crate::source::{Inbox, State};
+
+mod status;
+
+/// The inbox holds this many bytes of payloads at the most.
+const INBOX_BYTES: usize = 64 << 20;
+
+/// Why a gateway did not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    #[error(transparent)]
+    Queue(#[from] OpenError),
+    #[error("cannot listen on {address}: {source}; stop what uses that port, or set `http.listen` (\"off\" for none)")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error(
+        "a write to {dir} failed: {source}; nothing unwritten was acknowledged, and the next start goes on from the disk"
+    )]
+    Write { dir: PathBuf, source: StoreError },
+    #[error("delivery stopped: {0}")]
+    Delivery(#[from] DeliveryError),
+    #[error("source {name}: {source}")]
+    Source { name: String, source: MqttError },
+    #[error("a part of the gateway ended without a word; this is a fault of tidegate, please report it")]
+    Lost,
+}
+
+impl From<StoreError> for GatewayError {
+    fn from(error: StoreError) -> Self {
+        Self::Queue(error.into())
+    }
+}
+
+/// Runs until `shutdown` resolves, or until something fails that no retry mends.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> Result<(), GatewayError> {
+    let clock = Clock::System;
+    let dir = config.gateway.data_dir.clone();
+    let _lock = Lock::take(&dir)?;
+    let listener = listen(&config.http).await?;
+    let metrics = Metrics::new();
+
+    let store: Arc<dyn Store> = Arc::new(SledStore::open(&dir)?);
+    let generation_bytes = queue::generation_bytes(config.queue.max_bytes);
+    let (queue, appenders) = Queue::open(store.clone(), clock.now(), generation_bytes)?;
+    let queue = Arc::new(queue);
+    let id = gateway_id(&config.gateway, &queue);
+    tracing::info!(gateway = &*id, epoch = queue.identity.epoch, data_dir = %dir.display(), "started");
+
+    let in_flight = config.sources.iter().map(in_flight);
+    let (inbox, items) = Inbox::new(in_flight.clone().sum::<usize>() + 64, INBOX_BYTES, clock.clone());
+    let (requests, asked) = mpsc::channel(16);
+    let (shed_before, shed_asked) = watch::channel(0);
+    let store_state = watch::Sender::new(StoreState::default());
+    let writer = Writer {
+        store: store.clone(),
+        appenders,
+        inbox: items,
+        requests: asked,
+        shed_before,
+        state: store_state.clone(),
+        retention: Retention::new(store.clone(), config.queue.max_bytes, config.queue.min_free, generation_bytes),
+        options: Options {
+            linger: config.queue.commit_linger,
+            when_full: config.queue.when_full,
+            max_dead: config.queue.max_dead,
+            in_flight: in_flight.min().unwrap_or(1),
+        },
+        clock: clock.clone(),
+        boot: clock::boot_id().into(),
+        mark: queue.mark,
+        metrics: metrics.clone(),
+    };
+    let mut writer = on_thread("writer", move || writer.run());
+
+    let (stop_delivery, delivery_stops) = watch::channel(false);
+    let road_state = watch::Sender::new(RoadState::default());
+    let road = Road {
+        config: config.clone(),
+        queue: queue.clone(),
+        gateway: id.clone(),
+        requests: requests.clone(),
+        shed_asked,
+        state: road_state.clone(),
+        metrics: metrics.clone(),
+    };
+    let mut delivery = on_thread("delivery", move || road.run(delivery_stops));
+
+    let (stop_sources, sources_stop) = watch::channel(false);
+    let (mut sources, states) = start_sources(&config, &id, &inbox, &metrics, &sources_stop);
+    drop(inbox);
+
+    let (stop_http, http_stops) = oneshot::channel::<()>();
+    let status = status::Board {
+        config: config.clone(),
+        id,
+        queue: queue.clone(),
+        sources: states,
+        store: store_state.subscribe(),
+        road: road_state.subscribe(),
+        metrics: metrics.clone(),
+        clock,
+    };
+    let http = listener.map(|listener| {
+        let looks = looks(&queue, &requests.downgrade());
+        let board = status.watch();
+        tokio::spawn(http::serve(listener, config.http.token.clone(), metrics.clone(), board, looks, async {
+            let _ = http_stops.await;
+        }))
+    });
+
+    let failed = tokio::select! {
+        () = shutdown => None,
+        ended = &mut writer => Some(written(ended, &dir)),
+        ended = &mut delivery => Some(delivered(ended)),
+        Some(ended) = sources.join_next() => Some(ended.unwrap_or(Err(GatewayError::Lost))),
+    };
+
+    stop_sources.send_replace(true);
+    let deadline = tokio::time::Instant::now() + config.gateway.shutdown_timeout;
+    let _ = tokio::time::timeout_at(deadline, async { while sources.join_next().await.is_some() {} }).await;
+    sources.abort_all();
+    drop(requests);
+    stop_delivery.send_replace(true);
+    match failed {
+        // Delivery ends when the writer does; the writer knows why.
+        Some(Err(GatewayError::Delivery(DeliveryError::WriterGone) | GatewayError::Source { .. })) => {
+            return written(writer.await, &dir).and(Err(GatewayError::Lost));
+        }
+        Some(failed) => return failed.and(Err(GatewayError::Lost)),
+        None => {}
+    }
+    // What is on the road may be left there: it goes again at the next start.
+    if let Ok(ended) = tokio::time::timeout_at(deadline, delivery).await {
+        delivered(ended)?;
+    }
+    let _ = stop_http.send(());
+    if let Some(http) = http {
+        let _ = tokio::time::timeout(Duration::from_millis(200), http).await;
+    }
+    if let Ok(ended) = tokio::time::timeout_at(deadline, writer).await {
+        written(ended, &dir)?;
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// What the thread of delivery sets up for itself.
+struct Road {
+    config: Config,
+    queue: Arc<Queue>,
+    gateway: Arc<str>,
+    requests: mpsc::Sender<Request>,
+    shed_asked: watch::Receiver<u64>,
+    state: watch::Sender<RoadState>,
+    metrics: Arc<Metrics>,
+}
+
+impl Road {
+    async fn run(self, stop: watch::Receiver<bool>) -> Result<(), DeliveryError> {
+        let Self { config, queue, gateway, requests, shed_asked, state, metrics } = self;
+        let Config { batch, kinesis, link, .. } = config;
+        let mut cursors = Cursors::load(&*queue.store)?;
+        let mut stream = |name: &'static str, log: &queue::Log, lanes| {
+            let cursors = cursors.streams.remove(name).unwrap_or_default();
+            Stream::new(name, gateway.clone(), log.clone(), &cursors, lanes, batch.received)
+        };
+        let readings = stream("readings", &queue.readings, kinesis.lanes)?;
+        let gaps = stream("gaps", &queue.notes, 1)?;
+        let limits = Limits {
+            target: batch.max_bytes,
+            max_record: kinesis.max_record,
+            compression: batch.compression,
+            level: batch.level,
+        };
+        let delivery = Delivery {
+            sink: Kinesis::new(&kinesis, &link, metrics.clone()).await,
+            store: queue.store.clone(),
+            gateway,
+            readings,
+            gaps,
+            writer: requests,
+            shed_before: shed_asked,
+            limits,
+            max_age: batch.max_age,
+            max_request: kinesis.max_request,
+            backoff: kinesis.backoff,
+            state,
+            clock: Clock::System,
+            metrics,
+        };
+        delivery.run(stop).await
+    }
+}
+
+async fn listen(http: &config::Http) -> Result<Option<TcpListener>, GatewayError> {
+    let Some(address) = http.listen else { return Ok(None) };
+    let listener = TcpListener::bind(address).await.map_err(|source| GatewayError::Listen { address, source })?;
+    Ok(Some(listener))
+}
+
+fn gateway_id(gateway: &config::Gateway, queue: &Queue) -> Arc<str> {
+    match &gateway.id {
+        Some(id) => id.as_str().into(),
+        None => format!("{}-{}", host_name(), queue.identity.suffix).into(),
+    }
+}
+
+fn in_flight(source: &config::Source) -> usize {
+    match source {
+        config::Source::Mqtt(mqtt) => mqtt.in_flight.into(),
+    }
+}
+
+type States = Vec<(config::Source, watch::Receiver<State>)>;
+type Sources = JoinSet<Result<(), GatewayError>>;
+
+fn start_sources(
+    config: &Config,
+    id: &Arc<str>,
+    inbox: &Inbox,
+    metrics: &Arc<Metrics>,
+    stop: &watch::Receiver<bool>,
+) -> (Sources, States) {
+    let mut tasks = JoinSet::new();
+    let mut states = Vec::new();
+    for source in &config.sources {
+        let (says, state) = watch::channel(State::Connecting);
+        states.push((source.clone(), state));
+        let config::Source::Mqtt(mqtt) = source.clone();
+        let (id, dir, inbox) = (id.clone(), config.gateway.data_dir.clone(), inbox.clone());
+        let (metrics, mut stop) = (metrics.clone(), stop.clone());
+        tasks.spawn(async move {
+            let name = mqtt.name.clone();
+            let stopped = async move {
+                let _ = stop.wait_for(|stop| *stop).await;
+            };
+            let ended = mqtt::run(mqtt, &id, &dir, inbox, says, metrics, stopped).await;
+            ended.map_err(|source| GatewayError::Source { name, source })
+        });
+    }
+    (tasks, states)
+}
+
+/// What `queue` and `dead` ask of a running gateway.
+fn looks(queue: &Arc<Queue>, requests: &mpsc::WeakSender<Request>) -> Looks {
+    let (stat, peek, list, purge) = (queue.clone(), queue.clone(), queue.clone(), requests.clone());
+    Looks {
+        queue_stat: look(move |()| blocking(stat.clone(), |queue| Ok(json!(queue::look::stat(queue)?)))),
+        queue_peek: look(move |Wanted { from, n }| {
+            blocking(peek.clone(), move |queue| Ok(queue::look::peek(queue, from, n)?.into()))
+        }),
+        dead_list: look(move |Wanted { from, n }| {
+            let letters =
+                move |queue: &Queue| Ok(queue::look::letters(&*queue.store, &queue.dead, from.unwrap_or(0), n)?.into());
+            blocking(list.clone(), letters)
+        }),
+        dead_purge: look(move |before| {
+            let requests = purge.clone();
+            async move {
+                let stopping = || Unanswered("the gateway is stopping".to_owned());
+                let (done, purged) = oneshot::channel();
+                let requests = requests.upgrade().ok_or_else(stopping)?;
+                requests.send(Request::Purge(before, done)).await.map_err(|_| stopping())?;
+                Ok(json!({ "purged": purged.await.map_err(|_| stopping())? }))
+            }
+        }),
+    }
+}
+
+async fn blocking(
+    queue: Arc<Queue>,
+    read: impl FnOnce(&Queue) -> Result<serde_json::Value, StoreError> + Send + 'static,
+) -> http::Answer {
+    match tokio::task::spawn_blocking(move || read(&queue)).await {
+        Ok(found) => found.map_err(|error| Unanswered(error.to_string())),
+        Err(error) => Err(Unanswered(error.to_string())),
+    }
+}
+
+/// Runs a future on a thread of its own, where it may block.
+fn on_thread<T, F>(name: &str, make: impl FnOnce() -> F + Send + 'static) -> oneshot::Receiver<std::io::Result<T>>
+where
+    T: Send + 'static,
+    F: Future<Output = T>,
+{
+    let (done, ended) = oneshot::channel();
+    let body = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let _ = done.send(runtime.map(|runtime| runtime.block_on(make())));
+    };
+    // Without a thread `done` is dropped, and the receiver says that this part has ended.
+    let _ = std::thread::Builder::new().name(name.to_owned()).spawn(body);
+    ended
+}
+
+type Ended<T> = Result<std::io::Result<T>, oneshot::error::RecvError>;
+
+fn written(ended: Ended<Result<(), StoreError>>, dir: &std::path::Path) -> Result<(), GatewayError> {
+    let Ok(Ok(result)) = ended else { return Err(GatewayError::Lost) };
+    result.map_err(|source| GatewayError::Write { dir: dir.to_owned(), source })
+}
+
+fn delivered(ended: Ended<Result<(), DeliveryError>>) -> Result<(), GatewayError> {
+    let Ok(Ok(result)) = ended else { return Err(GatewayError::Lost) };
+    Ok(result?)
+}

@@ -203,3 +203,10 @@ pub struct Http {
     /// A bearer token, needed off loopback.
     pub token: Option<Secret>,
 }
+
+pub fn load(
+    _path: &std::path::Path,
+    _env: &dyn Fn(&str) -> Option<String>,
+) -> Result<(Config, Vec<String>), Vec<String>> {
+    todo!()
+}

@@ -1,1 +1,107 @@
-//! To be written.
+//! The queue: five kinds of log in one data directory, and the one writer.
+//!
+//! ```text
+//! data_dir/  LOCK  VERSION  identity  mark  cursors  purged
+//!            readings/NNNNNN/   what arrived
+//!            notes/NNNNNN/      the stream `gaps`: what is missing, and why
+//!            dead/NNNNNN/       dead letters
+//!            damaged/           generations that could not be read, kept for a person
+//! ```
+//!
+//! (The logs `rows` and `state` come with the windows.)
+//!
+//! ```text
+//!   inbox ──▶ writer ──▶ appender ──▶ generation ──▶ fsync ──▶ durable ──▶ readers
+//!                │                                                │
+//!                └────────────── ack ◀────────────────────────────┘
+//! ```
+//!
+//! Invariants:
+//! - what was acknowledged is on stable storage, and is read back whatever was killed or cut off in between;
+//! - offsets rise strictly for the life of a data directory, and `(epoch, offset)` names an entry for ever;
+//! - readers never see past what the writer has synced;
+//! - what cannot be read is named, from where to where.
+
+pub mod chunk;
+pub mod cursors;
+pub mod dead;
+pub mod entry;
+pub mod files;
+pub mod log;
+pub mod look;
+pub mod reader;
+pub mod retention;
+pub mod store;
+pub mod writer;
+
+use std::sync::Arc;
+
+pub use cursors::{Cursor, Cursors, Span, StreamCursors};
+pub use entry::{Entry, Group, Letter};
+pub use files::{Identity, Lock, OpenError};
+pub use log::{Log, Place};
+pub use reader::{Reader, Step};
+pub use store::{SledStore, Store, StoreError};
+pub use writer::{Appenders, Request, Writer};
+
+use crate::clock::Now;
+use files::Mark;
+
+/// The logs a data directory has.
+pub const LOGS: [&str; 3] = ["readings", "notes", "dead"];
+
+/// The bytes after which a generation is full: small enough that opening one is quick and its memory small.
+const GENERATION_BYTES: u64 = 6 << 20;
+const GENERATION_BYTES_MIN: u64 = 1 << 20;
+
+/// How large generations are under a cap on the whole directory: so small that a cap holds many of them.
+#[must_use]
+pub fn generation_bytes(max_bytes: u64) -> u64 {
+    (max_bytes / 64).clamp(GENERATION_BYTES_MIN, GENERATION_BYTES)
+}
+
+/// A data directory, open for a gateway.
+pub struct Queue {
+    pub store: Arc<dyn Store>,
+    pub readings: Log,
+    pub notes: Log,
+    pub dead: Log,
+    pub identity: Identity,
+    pub mark: Mark,
+}
+
+impl Queue {
+    /// Recovers what a crash left, draws a new epoch, and gives out the appenders.
+    pub fn open(store: Arc<dyn Store>, now: Now, generation_bytes: u64) -> Result<(Self, Appenders), OpenError> {
+        files::check_version(&*store)?;
+        let mark = Mark::load(&*store)?;
+        let identity = Identity::draw(&*store, now, mark.epoch)?;
+        let (readings, readings_appender) = Log::open(&store, "readings", mark.readings, generation_bytes)?;
+        let (notes, notes_appender) = Log::open(&store, "notes", mark.notes, generation_bytes)?;
+        let (dead, dead_appender) = Log::open(&store, "dead", mark.dead, generation_bytes)?;
+        let mark = Mark {
+            epoch: identity.epoch,
+            readings: readings_appender.next(),
+            notes: notes_appender.next(),
+            dead: dead_appender.next(),
+        };
+        mark.store(&*store, true)?;
+        let appenders = Appenders { readings: readings_appender, notes: notes_appender, dead: dead_appender };
+        Ok((Self { store, readings, notes, dead, identity, mark }, appenders))
+    }
+
+    /// Opens a stopped gateway's directory to look into it; nothing is written.
+    pub fn look(store: Arc<dyn Store>) -> Result<Self, OpenError> {
+        files::check_version(&*store)?;
+        let mark = Mark::load(&*store)?;
+        let identity = files::read(&*store, "identity")?.unwrap_or_default();
+        Ok(Self {
+            readings: Log::look(&store, "readings", mark.readings)?,
+            notes: Log::look(&store, "notes", mark.notes)?,
+            dead: Log::look(&store, "dead", mark.dead)?,
+            store,
+            identity,
+            mark,
+        })
+    }
+}

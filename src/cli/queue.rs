@@ -1,0 +1,154 @@
+//! `tidegate queue stat|peek`: what is in the log.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use bytesize::ByteSize;
+use clap::Subcommand;
+use serde_json::Value as Json;
+
+use super::{ask, load};
+use crate::config::Secret;
+use crate::queue::look::{self, LogStat, Stat};
+use crate::queue::{Lock, OpenError, Queue, SledStore};
+
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  tidegate queue stat -c tidegate.toml\n  tidegate queue peek --data-dir \
+                        /var/lib/tidegate -n 20\n\nA running gateway is asked through its HTTP port.")]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// How much is there, and how much of it waits
+    Stat {
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// The next entries that wait, as JSON lines
+    Peek {
+        /// How many
+        #[arg(short, default_value_t = 10)]
+        n: usize,
+        /// From this offset on
+        #[arg(long)]
+        from: Option<u64>,
+    },
+}
+
+/// Where the queue is: `queue` and `dead` take the same.
+#[derive(clap::Args)]
+pub struct Place {
+    /// The configuration, for its data directory and HTTP port
+    #[arg(short, long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// The data directory of a stopped gateway
+    #[arg(long, value_name = "DIR", global = true)]
+    data_dir: Option<PathBuf>,
+}
+
+/// A data directory nobody uses, or the gateway that uses it.
+pub enum Found {
+    Stopped(Box<Queue>, Lock, PathBuf),
+    Running(SocketAddr, Option<Secret>),
+}
+
+impl Place {
+    pub fn find(&self) -> anyhow::Result<Found> {
+        let config = self.config.as_deref().map(load::load).transpose()?;
+        let dir = match (&self.data_dir, &config) {
+            (Some(dir), _) => dir.clone(),
+            (None, Some(config)) => config.gateway.data_dir.clone(),
+            (None, None) => bail!("which queue? give -c FILE or --data-dir DIR"),
+        };
+        match open(&dir) {
+            Ok((queue, lock)) => Ok(Found::Stopped(Box::new(queue), lock, dir)),
+            Err(OpenError::InUse { holder, .. }) => {
+                let http = config.map(|config| config.http);
+                let Some((address, token)) = http.and_then(|http| Some((http.listen?, http.token))) else {
+                    bail!(
+                        "{} is in use by a running gateway (process {holder}): give -c FILE, so that it can be asked \
+                         through its HTTP port, or stop it",
+                        dir.display()
+                    );
+                };
+                Ok(Found::Running(address, token))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn open(dir: &Path) -> Result<(Queue, Lock), OpenError> {
+    if !dir.join("VERSION").exists() {
+        return Err(OpenError::Missing { path: dir.to_owned() });
+    }
+    let lock = Lock::take(dir)?;
+    let store = SledStore::open(dir)?;
+    Ok((Queue::look(Arc::new(store))?, lock))
+}
+
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    match (args.command, args.place.find()?) {
+        (Command::Stat { json }, Found::Stopped(queue, ..)) => print_stat(&look::stat(&queue)?, json)?,
+        (Command::Stat { json }, Found::Running(address, token)) => {
+            let stat = get(address, "/queue/stat", token.as_ref())?;
+            print_stat(&serde_json::from_value(stat)?, json)?;
+        }
+        (Command::Peek { n, from }, Found::Stopped(queue, ..)) => print_lines(&look::peek(&queue, from, n)?),
+        (Command::Peek { n, from }, Found::Running(address, token)) => {
+            let from = from.map(|from| format!("&from={from}")).unwrap_or_default();
+            let found = get(address, &format!("/queue/peek?n={n}{from}"), token.as_ref())?;
+            print_lines(found.as_array().map(Vec::as_slice).unwrap_or_default());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Asks a running gateway.
+pub fn get(address: SocketAddr, path: &str, token: Option<&Secret>) -> anyhow::Result<Json> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let body = ask::answer(runtime.block_on(ask::get(address, path, token))?)?;
+    serde_json::from_slice(&body).context("the gateway's answer is not JSON")
+}
+
+/// Tells a running gateway.
+pub fn post(address: SocketAddr, path: &str, token: Option<&Secret>) -> anyhow::Result<Json> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let body = ask::answer(runtime.block_on(ask::post(address, path, token))?)?;
+    serde_json::from_slice(&body).context("the gateway's answer is not JSON")
+}
+
+pub fn print_lines(lines: &[Json]) {
+    for line in lines {
+        println!("{line}");
+    }
+}
+
+fn print_stat(stat: &Stat, json: bool) -> anyhow::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(stat)?);
+        return Ok(());
+    }
+    let Stat { epoch, disk_bytes, free_bytes, readings, notes, dead_letters } = stat;
+    println!("epoch         {epoch}");
+    println!("disk          {} used, {} free", ByteSize(*disk_bytes), ByteSize(*free_bytes));
+    for (name, log) in [("readings", readings), ("gaps", notes)] {
+        let LogStat { generations, oldest, end, delivered, waiting, disk_bytes } = log;
+        println!(
+            "{name:<13} {waiting} waiting (offsets {delivered} to {end}), oldest kept {oldest}, \
+             {generations} generations, {}",
+            ByteSize(*disk_bytes)
+        );
+    }
+    println!("dead letters  {dead_letters}");
+    Ok(())
+}

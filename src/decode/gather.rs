@@ -1,0 +1,227 @@
+//! One reading under construction. A format walks its payload and puts each scalar under the name that its path
+//! spells; what is the time or the device is taken aside, the limits are kept, and nothing is built in between.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::time::{self, TimeFault};
+use super::{Fault, MAX_FIELDS, MAX_NAME_BYTES};
+use crate::config::{Payload, TimeUnit};
+use crate::reading::{Micros, Value};
+use crate::source::Reason;
+
+/// A value that holds no others, as a payload tells it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Scalar<'a> {
+    Bool(bool),
+    I64(i64),
+    U64(u64),
+    F64(f64),
+    Text(&'a str),
+}
+
+impl Scalar<'_> {
+    /// As an error message shows it: cut where it is long.
+    pub(super) fn shown(self) -> String {
+        match self {
+            Self::Bool(b) => b.to_string(),
+            Self::I64(n) => n.to_string(),
+            Self::U64(n) => n.to_string(),
+            Self::F64(n) => format!("{n:?}"),
+            Self::Text(text) if text.len() <= 64 => format!("{text:?}"),
+            Self::Text(text) => format!("{:?}…", text.chars().take(32).collect::<String>()),
+        }
+    }
+}
+
+/// What a payload told of one reading.
+pub(super) struct Told {
+    pub time: Option<Micros>,
+    pub fields: Vec<(Arc<str>, Value)>,
+}
+
+pub(super) struct Gather {
+    device_field: Option<String>,
+    time_field: Option<String>,
+    time_unit: Option<TimeUnit>,
+    names: Names,
+    /// The name of the place the format is at: `meta.limits.0`.
+    path: String,
+    fields: Vec<(Arc<str>, Value)>,
+    /// Empty: none told.
+    device: String,
+    time: Option<Result<Micros, TimeFault>>,
+}
+
+/// Where a path was before it went deeper.
+#[must_use]
+pub(super) struct Mark(usize);
+
+impl Gather {
+    pub(super) fn new(payload: &Payload) -> Self {
+        Self {
+            device_field: payload.device_field.clone(),
+            time_field: payload.time.clone(),
+            time_unit: payload.time_unit,
+            names: Names::default(),
+            path: String::new(),
+            fields: Vec::new(),
+            device: String::new(),
+            time: None,
+        }
+    }
+
+    /// Forgets what an earlier reading left.
+    pub(super) fn start(&mut self) {
+        self.path.clear();
+        self.fields.clear();
+        self.device.clear();
+        self.time = None;
+    }
+
+    /// Goes to a member of the place it is at.
+    pub(super) fn enter(&mut self, member: &str, nested: bool) -> Mark {
+        let mark = Mark(self.path.len());
+        if nested {
+            self.path.push('.');
+        }
+        self.path.push_str(member);
+        mark
+    }
+
+    pub(super) fn leave(&mut self, mark: &Mark) {
+        self.path.truncate(mark.0);
+    }
+
+    /// Takes the value of the place it is at.
+    pub(super) fn put(&mut self, value: Scalar<'_>) -> Result<(), Fault> {
+        if self.time_field.as_deref() == Some(&self.path) {
+            self.time = Some(time::read(value, self.time_unit));
+            return Ok(());
+        }
+        if self.device_field.as_deref() == Some(&self.path) && self.name_device(value) {
+            return Ok(());
+        }
+        if self.fields.len() == MAX_FIELDS {
+            return Err(Fault::value(format!("more than {MAX_FIELDS} fields; send fewer in one reading")));
+        }
+        if self.path.len() > MAX_NAME_BYTES {
+            let name = Scalar::Text(&self.path).shown();
+            return Err(Fault::value(format!("the field name {name} is longer than {MAX_NAME_BYTES} bytes")));
+        }
+        let value = match value {
+            Scalar::Bool(b) => Value::Bool(b),
+            Scalar::I64(n) => Value::I64(n),
+            Scalar::U64(n) => Value::from(n),
+            Scalar::F64(n) if n.is_finite() => Value::F64(n),
+            Scalar::F64(n) => return Err(Fault::value(format!("{:?} is {n}, not a finite number", self.path))),
+            Scalar::Text(text) => Value::Text(text.into()),
+        };
+        self.fields.push((self.names.get(&self.path), value));
+        Ok(())
+    }
+
+    /// A switch names no device: it stays a field.
+    fn name_device(&mut self, value: Scalar<'_>) -> bool {
+        use std::fmt::Write;
+        self.device.clear();
+        // Writing to a string does not fail.
+        let _ = match value {
+            Scalar::Bool(_) => return false,
+            Scalar::I64(n) => write!(self.device, "{n}"),
+            Scalar::U64(n) => write!(self.device, "{n}"),
+            Scalar::F64(n) => write!(self.device, "{n}"),
+            Scalar::Text(text) => self.device.write_str(text),
+        };
+        true
+    }
+
+    /// The device that the payload named.
+    pub(super) fn device(&self) -> Option<&str> {
+        (!self.device.is_empty()).then_some(&*self.device)
+    }
+
+    /// Closes the reading.
+    pub(super) fn finish(&mut self) -> Result<Told, Fault> {
+        let time = self.time.take().transpose().map_err(|fault| Fault {
+            reason: Reason::Time,
+            detail: format!("field {:?}: {fault}", self.time_field.as_deref().unwrap_or_default()),
+        })?;
+        if self.fields.is_empty() {
+            return Err(Fault { reason: Reason::Empty, detail: "there is no field in it".to_owned() });
+        }
+        let next = Vec::with_capacity(self.fields.len());
+        let mut fields = std::mem::replace(&mut self.fields, next);
+        keep_last(&mut fields);
+        Ok(Told { time, fields })
+    }
+}
+
+/// Of equal names the last one wins, in the place of the first.
+fn keep_last(fields: &mut Vec<(Arc<str>, Value)>) {
+    // Nearly every reading is short and has none: looking is cheaper than hashing.
+    const FEW: usize = 16;
+    let few = fields.len() <= FEW;
+    if few && (1..fields.len()).all(|at| fields[..at].iter().all(|(name, _)| *name != fields[at].0)) {
+        return;
+    }
+    let mut kept: Vec<(Arc<str>, Value)> = Vec::with_capacity(fields.len());
+    let mut places: HashMap<Arc<str>, usize> = HashMap::with_capacity(fields.len());
+    for (name, value) in fields.drain(..) {
+        if let Some(&place) = places.get(&name) {
+            kept[place].1 = value;
+        } else {
+            places.insert(name.clone(), kept.len());
+            kept.push((name, value));
+        }
+    }
+    *fields = kept;
+}
+
+/// Field names, each held once however many readings bear it.
+#[derive(Default)]
+struct Names(HashSet<Arc<str>>);
+
+impl Names {
+    const CAPACITY: usize = 4_096;
+
+    fn get(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(name) {
+            return known.clone();
+        }
+        // Starting over bounds it without bookkeeping, and a flood of odd names is forgotten again.
+        if self.0.len() == Self::CAPACITY {
+            self.0.clear();
+        }
+        let name: Arc<str> = name.into();
+        self.0.insert(name.clone());
+        name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_shared_and_bounded() {
+        let mut names = Names::default();
+        assert!(Arc::ptr_eq(&names.get("temp"), &names.get("temp")));
+        for n in 0..3 * Names::CAPACITY {
+            names.get(&n.to_string());
+        }
+        assert!(names.0.len() <= Names::CAPACITY);
+    }
+
+    #[test]
+    fn of_equal_names_the_last_wins_among_few_and_among_many() {
+        for others in [2, 100] {
+            let mut fields = vec![("a".into(), Value::I64(1)), ("b".into(), Value::I64(2))];
+            fields.extend((0..others).map(|n| (n.to_string().into(), Value::I64(n))));
+            fields.push(("a".into(), Value::I64(3)));
+            keep_last(&mut fields);
+            assert_eq!(fields.len(), 2 + others as usize);
+            assert_eq!(fields[..2], [("a".into(), Value::I64(3)), ("b".into(), Value::I64(2))]);
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! How far each lane has been delivered. Losing this file only repeats.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::files;
+use super::store::{Store, StoreError};
+
+/// The file `cursors`; written by delivery alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursors {
+    /// By stream: `readings`, `gaps`.
+    pub streams: BTreeMap<String, StreamCursors>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamCursors {
+    /// Which lanes the entries from an offset on belong to; more than one while earlier lanes still drain.
+    pub spans: Vec<Span>,
+    pub lanes: BTreeMap<u32, Cursor>,
+}
+
+/// From this offset on devices are spread over the lanes `base` to `base + lanes - 1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    pub from: u64,
+    pub base: u32,
+    pub lanes: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// Every entry of the lane before this offset is settled.
+    pub done: u64,
+    /// The last of them: what the next record names as `prev`.
+    pub prev: Option<(u64, u64)>,
+}
+
+impl Cursors {
+    pub fn load(store: &dyn Store) -> Result<Self, StoreError> {
+        Ok(files::read(store, "cursors")?.unwrap_or_default())
+    }
+
+    pub fn store(&self, store: &dyn Store) -> Result<(), StoreError> {
+        files::write(store, "cursors", self)
+    }
+}

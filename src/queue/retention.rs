@@ -1,0 +1,72 @@
+//! Whether there is room for more: the data directory under `max_bytes`, the disk above `min_free`.
+//!
+//! Sizes come from the disk's own blocks, measured anew now and then; between two looks what was appended is
+//! counted double, since sled writes up to twice what it is given.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::store::{Store, StoreError};
+
+/// What was appended since the last look before the next one.
+const LOOK_EVERY_BYTES: u64 = 1 << 20;
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Room {
+    Enough,
+    /// Time to make room: there is still some left to do it in.
+    Tight,
+    /// Nothing more may be taken.
+    Full,
+}
+
+pub struct Retention {
+    store: Arc<dyn Store>,
+    max_bytes: u64,
+    min_free: u64,
+    /// How long before the end it gets tight.
+    slack: u64,
+    used: u64,
+    appended: u64,
+    looked: Option<Instant>,
+}
+
+impl Retention {
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, max_bytes: u64, min_free: u64, generation_bytes: u64) -> Self {
+        let slack = (max_bytes / 16).max(4 * generation_bytes).min(max_bytes / 2);
+        Self { store, max_bytes, min_free, slack, used: 0, appended: 0, looked: None }
+    }
+
+    /// Says that so many bytes were appended.
+    pub fn appended(&mut self, bytes: u64) {
+        self.appended += 2 * bytes;
+    }
+
+    /// Has the next look measure, because something was removed.
+    pub fn forget(&mut self) {
+        self.looked = None;
+    }
+
+    /// Disk blocks in use at the last look, bytes.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.used + self.appended
+    }
+
+    pub fn look(&mut self) -> Result<Room, StoreError> {
+        if self.looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY) || self.appended >= LOOK_EVERY_BYTES {
+            self.used = self.store.used(None)?;
+            self.appended = 0;
+            self.looked = Some(Instant::now());
+        }
+        let left = self.max_bytes.saturating_sub(self.used());
+        let spare = self.store.free()?.saturating_sub(self.min_free);
+        Ok(match left.min(spare) {
+            0 => Room::Full,
+            left if left < self.slack => Room::Tight,
+            _ => Room::Enough,
+        })
+    }
+}

@@ -1,0 +1,429 @@
+//! Delivery: what is in the log goes out, in the order of its lane, until it is taken.
+//!
+//! One request is on the road at a time, with at most one record of each lane, so nothing of a lane can overtake:
+//! the records of one `PutRecords` may land in any order. What fails goes again after a full-jitter pause, the
+//! same bytes, for ever; being offline only means that no cursor moves.
+//!
+//! | what comes back | what happens |
+//! | --- | --- |
+//! | 200, an entry refused | that record again; the other lanes go on |
+//! | throttled, 5xx, time-out, no link | all of them again |
+//! | no such stream, no right, no credentials | all of them again, and the state says what to put right |
+//! | found invalid | each alone; one that is still invalid after others were accepted is a dead letter |
+//!
+//! Invariants:
+//! - only this file moves delivery cursors, and only behind what was taken, shed, lost or dead-lettered, with the
+//!   gap record of the last three on stable storage before;
+//! - cursors are on stable storage before a generation goes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::stream::{Gap, OnRoad, Stream, gap_reading};
+use super::{Mode, Outcome, RoadState, SendError, Sink, backoff};
+use crate::batch::lane::Removed;
+use crate::batch::{Limits, Record, Sealed, Sealer};
+use crate::clock::Clock;
+use crate::config;
+use crate::metrics::Metrics;
+use crate::queue::{Cursors, Letter, Request, Store, StoreError};
+use crate::reading::Micros;
+use crate::source::Reason;
+
+/// Records in one `PutRecords`.
+const RECORDS_MAX: usize = 500;
+/// How often cursors are saved while data flows.
+const SAVE_EVERY: Duration = Duration::from_secs(10);
+/// How often a record that alone is invalid is tried before it is given up.
+const INVALID_TRIES: u32 = 3;
+/// A record aims at what the link carries in this time.
+const RECORD_SECONDS: f64 = 10.0;
+/// Slower than any link: no record aims lower.
+const TARGET_MIN: usize = 8 * 1024;
+
+pub struct Delivery<S> {
+    pub sink: S,
+    pub store: Arc<dyn Store>,
+    pub gateway: Arc<str>,
+    pub readings: Stream,
+    pub gaps: Stream,
+    pub writer: mpsc::Sender<Request>,
+    pub shed_before: watch::Receiver<u64>,
+    pub limits: Limits,
+    pub max_age: Duration,
+    pub max_request: usize,
+    pub backoff: config::Backoff,
+    pub state: watch::Sender<RoadState>,
+    pub clock: Clock,
+    pub metrics: Arc<Metrics>,
+}
+
+/// Why delivery ended.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliveryError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("cannot set up compression: {0}")]
+    Compression(std::io::Error),
+    /// The writer has ended, for a reason it tells itself.
+    #[error("the queue has stopped")]
+    WriterGone,
+}
+
+/// What the loop remembers from one turn to the next.
+struct Turn {
+    sealer: Sealer,
+    saved: Cursors,
+    saved_at: Instant,
+    /// Whether this configuration has ever been accepted: only then can a record be poison.
+    accepted: bool,
+    /// What the link carries, bytes a second.
+    link: Option<f64>,
+}
+
+impl<S: Sink> Delivery<S> {
+    /// Delivers until `stop` is told, then finishes the request on the road and saves the cursors.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), DeliveryError> {
+        let sealer = Sealer::new(self.gateway.clone(), self.limits.level).map_err(DeliveryError::Compression)?;
+        let mut turn = Turn { sealer, saved: self.cursors(), saved_at: Instant::now(), accepted: false, link: None };
+        let mut more = (self.readings.log.watch(), self.gaps.log.watch());
+        while !*stop.borrow_and_update() {
+            more.0.mark_unchanged();
+            more.1.mark_unchanged();
+            self.shed().await?;
+            let limits = self.limits_now(&turn);
+            self.gather(&limits).await?;
+            self.seal(&limits, &mut turn).await?;
+            self.save(&mut turn, false)?;
+            self.publish();
+            let due = self.due(Instant::now());
+            if !due.is_empty() {
+                let verdict = self.send(&due, &mut turn).await;
+                self.settle(&due, verdict, &mut turn).await?;
+                continue;
+            }
+            if self.readings.has_more(&limits) || self.gaps.has_more(&limits) {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            let wake_at = self.wake_at(turn.saved_at);
+            tokio::select! {
+                _ = more.0.changed() => {}
+                _ = more.1.changed() => {}
+                _ = self.shed_before.changed() => {}
+                _ = stop.changed() => {}
+                () = tokio::time::sleep_until(wake_at) => {}
+            }
+        }
+        self.save(&mut turn, true)?;
+        Ok(())
+    }
+
+    /// Gives up what the writer asks for, since the queue is full.
+    async fn shed(&mut self) -> Result<(), DeliveryError> {
+        let before = *self.shed_before.borrow_and_update();
+        if before <= self.readings.settled() {
+            return Ok(());
+        }
+        let gaps = self.readings.shed(before, Instant::now())?;
+        let count: u64 = gaps.iter().filter(|gap| gap.reason == "shed").map(|gap| gap.removed.count).sum();
+        tracing::warn!(readings = count, before_offset = before, "the oldest readings were shed: the queue is full");
+        self.metrics.shed_readings.inc_by(count);
+        self.write_gaps(&gaps).await?;
+        self.cursors().store(&*self.store)?;
+        self.readings.log.release(before)?;
+        Ok(())
+    }
+
+    async fn gather(&mut self, limits: &Limits) -> Result<(), DeliveryError> {
+        let now = Instant::now();
+        let mut lost = self.readings.gather(limits, now)?;
+        lost.extend(self.gaps.gather(limits, now)?);
+        for gap in &lost {
+            let Removed { from, to, .. } = gap.removed;
+            tracing::error!(stream = gap.stream, from = from.1, to = to.1, "entries in the log cannot be read");
+        }
+        self.write_gaps(&lost).await
+    }
+
+    async fn seal(&mut self, limits: &Limits, turn: &mut Turn) -> Result<(), DeliveryError> {
+        let now = Instant::now();
+        let mut sealed = self.readings.seal(limits, &mut turn.sealer, self.max_age, now);
+        sealed.extend(self.gaps.seal(limits, &mut turn.sealer, self.max_age, now));
+        for made in sealed {
+            match made {
+                Sealed::Record(record) => {
+                    self.metrics.batch_records.inc();
+                    self.metrics.batch_bytes.inc_by(record.data.len() as u64);
+                    self.metrics.batch_readings.inc_by(record.count);
+                }
+                Sealed::TooLarge(record) => {
+                    let detail =
+                        format!("a record of {} bytes, and max_record is {}", record.size(), limits.max_record);
+                    self.bury(&record, Reason::RecordTooLarge, detail).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The lanes whose record goes into the next request.
+    fn due(&self, now: Instant) -> Vec<(&'static str, u32)> {
+        let mut chosen = Vec::new();
+        let mut bytes = 0;
+        for stream in [&self.gaps, &self.readings] {
+            for (number, road) in &stream.lanes {
+                let Some(on) = road.record.as_ref().filter(|on| on.due <= now) else { continue };
+                let together = chosen.len() < RECORDS_MAX && bytes + on.record.size() <= self.max_request && !on.alone;
+                if chosen.is_empty() || together {
+                    bytes += on.record.size();
+                    chosen.push((stream.name, *number));
+                    if on.alone {
+                        return chosen;
+                    }
+                }
+            }
+        }
+        chosen
+    }
+
+    async fn send(&mut self, due: &[(&'static str, u32)], turn: &mut Turn) -> Result<Vec<Outcome>, SendError> {
+        let records: Vec<&Record> = due.iter().filter_map(|at| Some(&self.on_road(*at)?.record)).collect();
+        let bytes: usize = records.iter().map(|record| record.size()).sum();
+        let started = Instant::now();
+        let result = self.sink.send(&records).await;
+        let rate = bytes as f64 / started.elapsed().as_secs_f64().max(1e-6);
+        match &result {
+            Ok(_) => turn.link = Some(turn.link.map_or(rate, |link| (3.0 * link + rate) / 4.0)),
+            Err(SendError::Unreachable(_)) => turn.link = turn.link.map(|link| link / 2.0),
+            Err(_) => {}
+        }
+        let label = match &result {
+            Ok(outcomes) if outcomes.iter().all(|outcome| *outcome == Outcome::Taken) => "ok",
+            Ok(_) => "partial",
+            Err(error) => error.label(),
+        };
+        self.metrics.kinesis_requests.with_label_values(&[label]).inc();
+        result
+    }
+
+    async fn settle(
+        &mut self,
+        due: &[(&'static str, u32)],
+        result: Result<Vec<Outcome>, SendError>,
+        turn: &mut Turn,
+    ) -> Result<(), DeliveryError> {
+        match result {
+            Ok(outcomes) => {
+                let mut refused = None;
+                for (at, outcome) in due.iter().zip(outcomes) {
+                    match outcome {
+                        Outcome::Taken => {
+                            self.taken(*at);
+                            turn.accepted = true;
+                        }
+                        Outcome::Again(code) => {
+                            self.metrics.kinesis_throttled_records.inc();
+                            self.again(*at, false);
+                            refused = Some(code);
+                        }
+                    }
+                }
+                self.well(refused.map(|code| format!("Kinesis refuses some records for now: {code}")));
+            }
+            Err(SendError::Invalid(why)) => self.invalid(due, why, turn.accepted).await?,
+            Err(error) => {
+                for at in due {
+                    self.again(*at, false);
+                }
+                let mode = if matches!(error, SendError::Refused(_)) { Mode::Refused } else { Mode::BackingOff };
+                self.ill(mode, error.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    /// Splits the request down to the record that is refused; gives that one up once others were accepted.
+    async fn invalid(&mut self, due: &[(&'static str, u32)], why: String, accepted: bool) -> Result<(), DeliveryError> {
+        if let [at] = due
+            && accepted
+            && self.on_road(*at).is_some_and(|on| on.failed + 1 >= INVALID_TRIES)
+            && let Some(on) = self.road_record(*at).take()
+        {
+            return self.bury(&on.record, Reason::Refused, why).await;
+        }
+        for at in due {
+            self.again(*at, true);
+        }
+        self.ill(Mode::Refused, format!("Kinesis finds the request invalid: {why}; check the [kinesis] section"));
+        Ok(())
+    }
+
+    fn taken(&mut self, at: (&'static str, u32)) {
+        let Some(on) = self.road_record(at).take() else { return };
+        let now = self.clock.now().wall;
+        for arrived in [on.record.arrived.0, on.record.arrived.1] {
+            self.metrics.delivery_seconds.observe((now.0 - arrived.0).max(0) as f64 / Micros::PER_SECOND as f64);
+        }
+        self.state.send_modify(|state| state.last_success = Some(now));
+        if on.record.stream == "readings" {
+            self.metrics.delivered_readings.inc_by(on.record.count);
+            self.state.send_modify(|state| state.delivered_readings += on.record.count);
+        }
+    }
+
+    /// Has the record go again after a pause.
+    fn again(&mut self, at: (&'static str, u32), alone: bool) {
+        let (settings, now) = (self.backoff, Instant::now());
+        if let Some(on) = self.road_record(at) {
+            on.failed += 1;
+            on.due = now + backoff::pause(settings, on.failed);
+            on.alone |= alone;
+        }
+    }
+
+    fn well(&mut self, why: Option<String>) {
+        self.tell(Mode::Ok, why);
+    }
+
+    fn ill(&mut self, mode: Mode, why: String) {
+        self.tell(mode, Some(why));
+    }
+
+    /// One line a change of state.
+    fn tell(&mut self, mode: Mode, why: Option<String>) {
+        let before = self.state.borrow().mode;
+        if before != mode {
+            let why = why.as_deref().unwrap_or_default();
+            match mode {
+                Mode::Idle | Mode::Ok => tracing::info!("delivering to Kinesis"),
+                Mode::BackingOff => tracing::warn!(why, "not delivering; trying again"),
+                Mode::Refused => tracing::error!(why, "Kinesis refuses; trying again"),
+            }
+        }
+        let now = Instant::now();
+        let pauses = [&self.gaps, &self.readings].into_iter().flat_map(|stream| stream.lanes.values());
+        let pause =
+            pauses.filter_map(|road| road.record.as_ref()).map(|on| on.due.saturating_duration_since(now)).max();
+        let seconds = pause.unwrap_or_default().as_secs_f64();
+        self.metrics.kinesis_backoff_seconds.set(seconds);
+        self.state.send_modify(|state| {
+            state.mode = mode;
+            state.why = why;
+            state.backoff_seconds = seconds;
+        });
+    }
+
+    /// Makes a record a dead letter, and its entries a gap.
+    async fn bury(&mut self, record: &Record, reason: Reason, detail: String) -> Result<(), DeliveryError> {
+        tracing::error!(
+            stream = record.stream,
+            lane = record.lane,
+            readings = record.count,
+            detail,
+            "a record is given up"
+        );
+        let letter = Letter {
+            source: "tidegate".into(),
+            origin: record.key.clone(),
+            reason: reason.label().into(),
+            detail,
+            payload: record.data.clone(),
+            length: record.data.len() as u64,
+            sha256: None,
+        };
+        let (done, written) = oneshot::channel();
+        self.ask(Request::Letters(vec![letter], done), written).await?;
+        let (from, to) = ((record.epoch, record.first), (record.epoch, record.last));
+        let removed = Removed { from, to, count: record.count };
+        self.write_gaps(&[Gap { stream: record.stream, lane: record.lane, removed, reason: "dead-lettered" }]).await
+    }
+
+    async fn write_gaps(&mut self, gaps: &[Gap]) -> Result<(), DeliveryError> {
+        if gaps.is_empty() {
+            return Ok(());
+        }
+        for gap in gaps {
+            self.metrics.gaps.with_label_values(&[gap.reason]).inc();
+        }
+        self.state.send_modify(|state| state.gaps += gaps.len() as u64);
+        let readings = gaps.iter().map(|gap| gap_reading(&self.gateway, gap)).collect();
+        let (done, written) = oneshot::channel();
+        self.ask(Request::Gaps(readings, done), written).await
+    }
+
+    async fn ask(&self, request: Request, answer: oneshot::Receiver<()>) -> Result<(), DeliveryError> {
+        self.writer.send(request).await.map_err(|_| DeliveryError::WriterGone)?;
+        answer.await.map_err(|_| DeliveryError::WriterGone)
+    }
+
+    /// Saves the cursors, now and then and before a generation goes.
+    fn save(&mut self, turn: &mut Turn, now: bool) -> Result<(), DeliveryError> {
+        let mut releases = false;
+        for stream in [&self.readings, &self.gaps] {
+            releases |= stream.log.oldest_end()?.is_some_and(|end| end.offset <= stream.settled());
+        }
+        if !now && !releases && turn.saved_at.elapsed() < SAVE_EVERY {
+            return Ok(());
+        }
+        let cursors = self.cursors();
+        if cursors != turn.saved {
+            cursors.store(&*self.store)?;
+            turn.saved = cursors;
+        }
+        turn.saved_at = Instant::now();
+        if releases {
+            self.readings.log.release(self.readings.settled())?;
+            self.gaps.log.release(self.gaps.settled())?;
+        }
+        Ok(())
+    }
+
+    fn cursors(&self) -> Cursors {
+        let streams = [&self.readings, &self.gaps];
+        Cursors { streams: streams.map(|stream| (stream.name.to_owned(), stream.cursors())).into() }
+    }
+
+    fn publish(&self) {
+        let queued = self.readings.log.durable().offset.saturating_sub(self.readings.settled());
+        let oldest = self.readings.oldest();
+        self.metrics.queue_readings.set(queued as i64);
+        let age = oldest.map_or(0, |at| (self.clock.now().wall.0 - at.0).max(0));
+        self.metrics.queue_age_seconds.set(age as f64 / Micros::PER_SECOND as f64);
+        self.state.send_modify(|state| {
+            state.queued_readings = queued;
+            state.oldest = oldest;
+        });
+    }
+
+    fn limits_now(&self, turn: &Turn) -> Limits {
+        let carried = turn.link.map_or(usize::MAX, |link| (link * RECORD_SECONDS) as usize);
+        Limits { target: self.limits.target.min(carried.max(TARGET_MIN)), ..self.limits }
+    }
+
+    fn wake_at(&self, saved_at: Instant) -> Instant {
+        let streams = [&self.readings, &self.gaps];
+        let ripe = streams.iter().filter_map(|stream| stream.next_ripe(self.max_age));
+        let roads = streams.iter().flat_map(|stream| stream.lanes.values());
+        let again = roads.filter_map(|road| road.record.as_ref()).map(|on| on.due);
+        // Never in the past, or the loop would spin.
+        ripe.chain(again)
+            .min()
+            .unwrap_or(saved_at + SAVE_EVERY)
+            .min(saved_at + SAVE_EVERY)
+            .max(Instant::now() + Duration::from_millis(1))
+    }
+
+    fn road_record(&mut self, (stream, lane): (&'static str, u32)) -> &mut Option<OnRoad> {
+        let stream = if stream == self.gaps.name { &mut self.gaps } else { &mut self.readings };
+        &mut stream.lanes.get_mut(&lane).expect("a lane with a record on the road is open").record
+    }
+
+    fn on_road(&self, (stream, lane): (&'static str, u32)) -> Option<&OnRoad> {
+        let stream = if stream == self.gaps.name { &self.gaps } else { &self.readings };
+        stream.lanes.get(&lane)?.record.as_ref()
+    }
+}

@@ -1,0 +1,303 @@
+//! One stream on its way out: its log, the reader in it, and its lanes.
+//!
+//! A stream reads its log once and hands each entry to the lane its device belongs to. It reads ahead until some
+//! lane has a record's worth, no further: memory is bounded by that. When the number of lanes was changed, the new
+//! lanes open at the offset that was current then, after the earlier ones have drained.
+//!
+//! Invariants: a cursor stands at the first entry of its lane that is not settled; a generation is released only
+//! when every lane has passed it and the cursors that say so are on stable storage.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tidegate_wire::{Row, Series, Value};
+use tokio::time::Instant;
+
+use crate::batch::lane::Removed;
+use crate::batch::{Lane, Limits, Record, Sealed, Sealer, lane_of};
+use crate::queue::{Cursor, Entry, Group, Log, Reader, Span, Step, StoreError, StreamCursors};
+use crate::reading::{Micros, Reading};
+
+/// How many groups are read before anything else gets its turn.
+const GROUPS_A_STEP: usize = 64;
+
+pub struct Stream {
+    pub name: &'static str,
+    gateway: Arc<str>,
+    pub log: Log,
+    reader: Reader,
+    spans: Vec<Span>,
+    pub lanes: BTreeMap<u32, Road>,
+    /// Whether records carry the moment of arrival.
+    received: bool,
+    /// The epoch of the last entry read.
+    epoch: u64,
+}
+
+/// A lane and the record it has on the road.
+pub struct Road {
+    pub lane: Lane,
+    pub record: Option<OnRoad>,
+    /// Entries before this offset were settled before the last start.
+    from: u64,
+    /// Since when something has been waiting in the lane.
+    since: Option<Instant>,
+}
+
+/// A record that was sealed and is not settled.
+pub struct OnRoad {
+    pub record: Record,
+    pub failed: u32,
+    pub due: Instant,
+    /// To be sent by itself, since the request it was part of was found invalid.
+    pub alone: bool,
+}
+
+/// Entries of a lane that will never be delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    pub stream: &'static str,
+    pub lane: u32,
+    pub removed: Removed,
+    pub reason: &'static str,
+}
+
+impl Stream {
+    /// Takes up where the cursors stand.
+    pub fn new(
+        name: &'static str,
+        gateway: Arc<str>,
+        log: Log,
+        cursors: &StreamCursors,
+        lanes: u32,
+        received: bool,
+    ) -> Result<Self, StoreError> {
+        let spans = plan(&cursors.spans, lanes, log.durable().offset);
+        let oldest = log.oldest()?.offset;
+        let from = cursors.lanes.values().map(|cursor| cursor.done).min().unwrap_or(oldest);
+        let epoch = cursors.lanes.values().filter_map(|cursor| Some(cursor.prev?.0)).max().unwrap_or(0);
+        let roads = cursors.lanes.iter().map(|(number, cursor)| (*number, Road::new(&gateway, name, *number, *cursor)));
+        let reader = Reader::new(&log, from);
+        let mut stream = Self { name, lanes: roads.collect(), gateway, reader, log, spans, received, epoch };
+        stream.open_lanes();
+        Ok(stream)
+    }
+
+    /// Reads ahead until a lane has a record's worth or nothing more is durable. Says what could not be read.
+    pub fn gather(&mut self, limits: &Limits, now: Instant) -> Result<Vec<Gap>, StoreError> {
+        let mut gaps = Vec::new();
+        for _ in 0..GROUPS_A_STEP {
+            self.turn_span();
+            if self.drains() || self.lanes.values().any(|road| road.lane.is_full(limits)) {
+                break;
+            }
+            match self.reader.step()? {
+                Step::Group(group) => self.hand_out(group, now),
+                Step::Lost { from, to } => gaps.extend(self.lose(from, to)),
+                Step::End => break,
+            }
+        }
+        Ok(gaps)
+    }
+
+    /// Whether there is more to read than was read.
+    #[must_use]
+    pub fn has_more(&self, limits: &Limits) -> bool {
+        self.reader.offset() < self.log.durable().offset
+            && !self.drains()
+            && !self.lanes.values().any(|road| road.lane.is_full(limits))
+    }
+
+    /// Seals a record for each lane that has none on the road and has waited long enough or has enough.
+    /// A reading that no record may hold is handed back.
+    pub fn seal(
+        &mut self,
+        limits: &Limits,
+        sealer: &mut Sealer,
+        max_age: std::time::Duration,
+        now: Instant,
+    ) -> Vec<Sealed> {
+        let mut sealed = Vec::new();
+        for road in self.lanes.values_mut() {
+            let ripe = road.since.is_some_and(|since| now >= since + max_age) || road.lane.is_full(limits);
+            if road.record.is_some() || !ripe {
+                continue;
+            }
+            let Some(made) = road.lane.seal(limits, sealer) else { continue };
+            road.since = (!road.lane.is_empty()).then_some(now);
+            if let Sealed::Record(record) = &made {
+                road.record = Some(OnRoad { record: record.clone(), failed: 0, due: now, alone: false });
+            }
+            sealed.push(made);
+        }
+        sealed
+    }
+
+    /// When the next lane without a record on the road becomes ripe by age.
+    #[must_use]
+    pub fn next_ripe(&self, max_age: std::time::Duration) -> Option<Instant> {
+        let waiting = self.lanes.values().filter(|road| road.record.is_none());
+        waiting.filter_map(|road| road.since).min().map(|since| since + max_age)
+    }
+
+    /// Gives up every entry before `before`, on the road or not, and says what that was.
+    pub fn shed(&mut self, before: u64, now: Instant) -> Result<Vec<Gap>, StoreError> {
+        let mut removed: BTreeMap<u32, Removed> = BTreeMap::new();
+        let mut gaps = Vec::new();
+        for (number, road) in &mut self.lanes {
+            if let Some(OnRoad { record, .. }) = road.record.take_if(|on| on.record.first < before) {
+                let (from, to) = ((record.epoch, record.first), (record.epoch, record.last));
+                removed.insert(*number, Removed { from, to, count: record.count });
+            }
+        }
+        loop {
+            for (number, road) in &mut self.lanes {
+                if let Some(more) = road.lane.shed(before) {
+                    removed.insert(*number, Removed::and(removed.get(number).copied(), more));
+                }
+                road.since = (!road.lane.is_empty()).then_some(road.since.unwrap_or(now));
+            }
+            if self.reader.offset() >= before {
+                break;
+            }
+            match self.reader.step()? {
+                Step::Group(group) => self.hand_out(group, now),
+                Step::Lost { from, to } => gaps.extend(self.lose(from, to)),
+                Step::End => break,
+            }
+        }
+        let shed = removed.into_iter().map(|(lane, removed)| Gap { stream: self.name, lane, removed, reason: "shed" });
+        gaps.extend(shed);
+        Ok(gaps)
+    }
+
+    /// Where every lane stands.
+    #[must_use]
+    pub fn cursors(&self) -> StreamCursors {
+        let cursor = |road: &Road| match (&road.record, road.lane.first()) {
+            (Some(on), _) => Cursor { done: on.record.first, prev: on.record.prev },
+            (None, Some((first, prev))) => Cursor { done: first, prev },
+            (None, None) => Cursor { done: self.reader.offset().max(road.from), prev: road.lane.prev },
+        };
+        StreamCursors {
+            spans: self.spans.clone(),
+            lanes: self.lanes.iter().map(|(number, road)| (*number, cursor(road))).collect(),
+        }
+    }
+
+    /// Every entry before this offset is settled.
+    #[must_use]
+    pub fn settled(&self) -> u64 {
+        self.cursors().lanes.values().map(|cursor| cursor.done).min().unwrap_or(0)
+    }
+
+    /// When the oldest entry that is not settled, and was read, arrived.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Micros> {
+        let oldest = |road: &Road| road.record.as_ref().map(|on| on.record.arrived.0).or_else(|| road.lane.oldest());
+        self.lanes.values().filter_map(oldest).min()
+    }
+
+    fn hand_out(&mut self, group: Group, now: Instant) {
+        self.epoch = group.epoch;
+        let (stamp, first) = (group.stamp, group.first);
+        for (offset, entry) in (first..).zip(group.entries) {
+            let Entry::Reading { reading, age } = entry else { continue };
+            let number = lane_of(&self.spans, offset, &reading.series.device);
+            // Shedding may read on into lanes that are not open yet.
+            let cursor = Cursor { done: offset, prev: None };
+            let road = self.lanes.entry(number).or_insert_with(|| Road::new(&self.gateway, self.name, number, cursor));
+            if offset < road.from {
+                continue;
+            }
+            let arrived = Micros(stamp.received - i64::from(age));
+            let time = reading.time.unwrap_or(arrived).0;
+            let received = self.received.then_some(arrived.0);
+            let row = Row { offset, time, received, series: reading.series, fields: reading.fields };
+            road.since.get_or_insert(now);
+            road.lane.push(row, group.epoch, stamp.synced, arrived);
+        }
+    }
+
+    /// A gap in each lane of the span: whose entries these were, no one can tell any more.
+    fn lose(&mut self, from: u64, to: u64) -> Vec<Gap> {
+        let removed = Removed { from: (self.epoch, from), to: (self.epoch, to - 1), count: to - from };
+        let mut gaps = Vec::new();
+        for (number, road) in &mut self.lanes {
+            road.lane.skip(removed.to);
+            gaps.push(Gap { stream: self.name, lane: *number, removed, reason: "damaged" });
+        }
+        gaps
+    }
+
+    /// Whether the lanes of the next span wait until the earlier ones are empty.
+    fn drains(&self) -> bool {
+        let [_, next, ..] = self.spans[..] else { return false };
+        self.reader.offset() >= next.from
+            && self.lanes.values().any(|road| road.record.is_some() || !road.lane.is_empty())
+    }
+
+    /// Closes the lanes of a span that has drained and opens those of the next.
+    fn turn_span(&mut self) {
+        if let [_, next, ..] = self.spans[..]
+            && self.reader.offset() >= next.from
+            && !self.drains()
+        {
+            self.spans.remove(0);
+            self.lanes.retain(|number, _| *number >= next.base);
+            self.open_lanes();
+        }
+    }
+
+    fn open_lanes(&mut self) {
+        let Some(span) = self.spans.first().copied() else { return };
+        for number in span.base..span.base + span.lanes {
+            let cursor = Cursor { done: span.from, prev: None };
+            let gateway = &self.gateway;
+            self.lanes.entry(number).or_insert_with(|| Road::new(gateway, self.name, number, cursor));
+        }
+    }
+}
+
+impl Road {
+    fn new(gateway: &str, stream: &'static str, number: u32, cursor: Cursor) -> Self {
+        Self { lane: Lane::new(gateway, stream, number, cursor.prev), record: None, from: cursor.done, since: None }
+    }
+}
+
+/// The spans of this start: as before, and one more where the number of lanes was changed.
+fn plan(spans: &[Span], lanes: u32, end: u64) -> Vec<Span> {
+    let mut spans = spans.to_vec();
+    match spans.last_mut() {
+        None => spans.push(Span { from: 0, base: 0, lanes }),
+        Some(last) if last.lanes == lanes => {}
+        // Nothing was ever put into the last ones: they may as well be others.
+        Some(last) if last.from == end => last.lanes = lanes,
+        Some(last) => {
+            let base = last.base + last.lanes;
+            tracing::info!(from_offset = end, base, lanes, "the number of lanes was changed");
+            spans.push(Span { from: end, base, lanes });
+        }
+    }
+    spans
+}
+
+/// The record of a gap, as the stream `gaps` carries it.
+#[must_use]
+pub fn gap_reading(gateway: &Arc<str>, gap: &Gap) -> Reading {
+    let Removed { from, to, count } = gap.removed;
+    let number = |n: u64| Value::from(n);
+    let fields = [
+        ("stream", Value::Text(gap.stream.into())),
+        ("lane", number(gap.lane.into())),
+        ("from_epoch", number(from.0)),
+        ("from", number(from.1)),
+        ("to_epoch", number(to.0)),
+        ("to", number(to.1)),
+        ("count", number(count)),
+        ("reason", Value::Text(gap.reason.into())),
+    ];
+    let series = Series { source: "tidegate".into(), device: gateway.clone(), tags: Vec::new(), window: None };
+    let fields = fields.into_iter().map(|(name, value)| (name.into(), value)).collect();
+    Reading { time: None, series: Arc::new(series), fields }
+}

@@ -1,0 +1,176 @@
+//! The real binary, as a user runs it: started with a configuration, asked over HTTP, killed, started again.
+
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use super::TempDir;
+
+/// The longest anything in a test is waited for.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A gateway's configuration and data directory, and the process while it runs.
+pub struct TestGateway {
+    pub dir: TempDir,
+    pub http: SocketAddr,
+    config: PathBuf,
+    child: Option<Child>,
+    /// What comes before the binary on the command line: `strace …`.
+    wrapper: Vec<String>,
+}
+
+/// How a process ended, and what it said.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    pub stderr: String,
+}
+
+impl TestGateway {
+    /// A gateway that reads from an MQTT port and writes to a Kinesis endpoint. `more` is appended to the file.
+    pub fn new(name: &str, mqtt_port: u16, endpoint: &str, more: &str) -> Self {
+        let source = format!(
+            "[[source]]\ntype = \"mqtt\"\nname = \"plant\"\nurl = \"mqtt://127.0.0.1:{mqtt_port}\"\nclient_id = \"{name}\"\n\
+             [[source.subscribe]]\nfilter = \"sensors/+/t\"\ntopic = \"sensors/{{device}}/t\"\nformat = \"json\"\ntime = \"ts\"\n"
+        );
+        Self::with_sources(name, &source, endpoint, more)
+    }
+
+    pub fn with_sources(name: &str, sources: &str, endpoint: &str, more: &str) -> Self {
+        let dir = TempDir::new(name);
+        let http = free_address();
+        let text = format!(
+            "{sources}\n[gateway]\nid = \"{name}\"\ndata_dir = \"{data}\"\n\
+             [kinesis]\nstream = \"telemetry\"\nregion = \"eu-west-1\"\nendpoint_url = \"{endpoint}\"\n\
+             [kinesis.backoff]\nbase = \"20ms\"\nmax = \"500ms\"\n[http]\nlisten = \"{http}\"\n{more}\n",
+            data = dir.path.join("data").display(),
+        );
+        let config = dir.path.join("tidegate.toml");
+        std::fs::write(&config, text).unwrap();
+        Self { dir, http, config, child: None, wrapper: Vec::new() }
+    }
+
+    pub fn wrapped(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path.join("data")
+    }
+
+    /// Starts the process and returns once it is ready to take readings.
+    pub async fn start(&mut self) {
+        self.spawn();
+        self.ready().await;
+    }
+
+    /// Starts the process; it may be on its way to an error.
+    pub fn spawn(&mut self) {
+        assert!(self.child.is_none(), "it runs already");
+        let binary = env!("CARGO_BIN_EXE_tidegate").to_owned();
+        let mut words = self.wrapper.clone();
+        words.extend([binary, "run".to_owned(), "-c".to_owned(), self.config.display().to_string()]);
+        let child = Command::new(&words[0])
+            .args(&words[1..])
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+    }
+
+    pub async fn ready(&mut self) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Ok((200, _)) = self.get("/readyz").await {
+                return;
+            }
+            if let Some(child) = &mut self.child
+                && let Ok(Some(_)) = child.try_wait()
+            {
+                panic!("the gateway ended: {:?}", self.wait());
+            }
+            assert!(Instant::now() < until, "not ready: {:?}", self.get("/readyz").await);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Status code and text of a page.
+    pub async fn get(&self, path: &str) -> anyhow::Result<(u16, String)> {
+        let (code, body) = tidegate::cli::ask::get(self.http, path, None).await?;
+        Ok((code, String::from_utf8(body)?))
+    }
+
+    /// The value of a metric, labels as written; 0 where it is not there.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let (_, text) = self.get("/metrics").await.unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// SIGTERM, and how it ended.
+    pub fn stop(&mut self) -> Ended {
+        let pid = rustix::process::Pid::from_child(self.child.as_ref().unwrap());
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.wait()
+    }
+
+    /// Waits for the end.
+    pub fn wait(&mut self) -> Ended {
+        let mut child = self.child.take().unwrap();
+        let until = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if Instant::now() > until {
+                child.kill().unwrap();
+                panic!("the gateway does not end");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        let mut stderr = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        Ended { status, stderr }
+    }
+}
+
+impl Drop for TestGateway {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// An address on loopback that nothing listens on now.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// Runs the binary to its end.
+pub fn tidegate(args: &[&str]) -> std::process::Output {
+    Command::new(env!("CARGO_BIN_EXE_tidegate")).args(args).output().unwrap()
+}
