@@ -220,7 +220,11 @@ struct Parts<'a> {
 
 enum Kind<'a> {
     /// `sums` are multiplied out already where the exponent is not negative.
-    Deltas { sums: Vec<i128>, exponent: i8, exceptions: Vec<(usize, f64)> },
+    Deltas {
+        sums: Vec<i128>,
+        exponent: i8,
+        exceptions: Vec<(usize, f64)>,
+    },
     Floats(&'a [u8]),
     Bools(&'a [u8], usize),
     Texts(Vec<&'a str>, Vec<u64>),

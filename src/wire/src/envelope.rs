@@ -9,9 +9,8 @@ use crate::{BODY_READ_MAX, Refusal};
 
 const MAGIC: [u8; 3] = [0xD9, 0xD9, 0xF7];
 const VERSION: u64 = 1;
-const KEYS: [&str; 13] = [
-    "v", "gateway", "stream", "lane", "epoch", "first", "last", "prev", "count", "clock", "codec", "size", "body",
-];
+const KEYS: [&str; 13] =
+    ["v", "gateway", "stream", "lane", "epoch", "first", "last", "prev", "count", "clock", "codec", "size", "body"];
 
 /// Whether the gateway's wall clock could be right when these readings arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
