@@ -1,0 +1,364 @@
+//! The independent check: what arrived in the stream against what the sensors' scripts say.
+//!
+//! It reads the records with the wire crate alone, applies the consumer's rule, and plays each script again beside
+//! what arrives from that sensor. Nothing here knows how a gateway works.
+//!
+//! Invariant: `unique + lost = generated`; every row taken is exactly one of unique, door repeat and corrupt.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use tidegate_wire::{Codec, Envelope, Row, Value, decode_body, decode_record};
+
+use super::consumer::{Admission, Consumer};
+use super::fleet::Ledger;
+use super::sensor::{COUNTER, Script, Sensor, Sent, What};
+use super::stream::Record;
+
+/// What the check has found so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Readings that arrived as they were generated, each counted once.
+    pub unique: u64,
+    /// Readings that arrived again under the same identity and were dropped by the rule.
+    pub duplicates: u64,
+    /// Readings that were committed twice, because the broker sent them twice.
+    pub door_repeats: u64,
+    /// Readings that arrived behind a later one of the same sensor.
+    pub out_of_order: u64,
+    /// Readings with another time or other values than were generated, or that nobody generated.
+    pub corrupt: u64,
+    /// Records that cannot be read.
+    pub unreadable: u64,
+    /// The first thing that was wrong with a record or a reading, in words.
+    pub first_fault: Option<String>,
+    /// From generation to arrival in the stream, milliseconds, in order of arrival.
+    pub latencies: Vec<u32>,
+}
+
+/// A check in progress.
+pub struct Check {
+    ledger: Arc<Ledger>,
+    consumer: Consumer,
+    devices: HashMap<Arc<str>, Device>,
+    tally: Tally,
+}
+
+/// One sensor's script, played as far as its readings have arrived.
+struct Device {
+    index: usize,
+    script: Script,
+    /// The `n` the script comes to next.
+    next: u64,
+    /// Played, but not arrived.
+    missing: BTreeMap<u64, Sent>,
+}
+
+impl Check {
+    #[must_use]
+    pub fn new(sensors: &[Sensor], ledger: Arc<Ledger>) -> Self {
+        let device = |(index, sensor): (usize, &Sensor)| {
+            let script = sensor.script(ledger.start);
+            (sensor.device.clone(), Device { index, script, next: 0, missing: BTreeMap::new() })
+        };
+        let devices = sensors.iter().enumerate().map(device).collect();
+        Self { ledger, consumer: Consumer::default(), devices, tally: Tally::default() }
+    }
+
+    /// Takes what arrived in the stream, in the order of arrival.
+    pub fn take(&mut self, record: &Record) {
+        let (envelope, rows) = match read(&record.data) {
+            Ok(read) => read,
+            Err(fault) => {
+                self.tally.unreadable += 1;
+                return self.fault(fault);
+            }
+        };
+        let above = match self.consumer.admit(&envelope) {
+            Admission::Repeat => {
+                self.tally.duplicates += if envelope.stream == "readings" { envelope.count } else { 0 };
+                return;
+            }
+            Admission::Above(above) => above,
+        };
+        for row in rows {
+            let fresh = above.is_none_or(|high| row.offset > high);
+            match &*envelope.stream {
+                "readings" if fresh => self.reading(&row, record),
+                "readings" => self.tally.duplicates += 1,
+                "gaps" if fresh && !self.consumer.explain(&envelope.gateway, &row) => {
+                    self.tally.unreadable += 1;
+                    self.fault(format!("the gap record at offset {} cannot be read", row.offset));
+                }
+                // Other streams say nothing about readings.
+                _ => {}
+            }
+        }
+    }
+
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    #[must_use]
+    pub fn consumer(&self) -> &Consumer {
+        &self.consumer
+    }
+
+    /// Generated, but neither arrived nor given up with a gap record.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.ledger.total().saturating_sub(self.tally.unique + self.consumer.explained("readings"))
+    }
+
+    fn reading(&mut self, row: &Row, record: &Record) {
+        let name = &row.series.device;
+        let Some(device) = self.devices.get_mut(name) else {
+            self.tally.corrupt += 1;
+            return self.fault(format!("no sensor is called {name}"));
+        };
+        let counter = row.fields.iter().find(|(field, _)| &**field == COUNTER).map(|(_, value)| value);
+        let generated = match counter {
+            Some(Value::I64(n)) => self.ledger.moment(device.index, *n as u64).map(|moment| (*n as u64, moment)),
+            _ => None,
+        };
+        let Some((n, moment)) = generated else {
+            self.tally.corrupt += 1;
+            return self.fault(format!("{name} never generated the reading at offset {}", row.offset));
+        };
+        let late = n < device.next;
+        device.play_to(n);
+        let Some(sent) = device.missing.remove(&n) else {
+            self.tally.door_repeats += 1;
+            return;
+        };
+        if !is_same(&sent, row) {
+            self.tally.corrupt += 1;
+            return self.fault(format!("reading {n} of {name} was sent as {sent:?} and arrived as {row:?}"));
+        }
+        self.tally.unique += 1;
+        self.tally.out_of_order += u64::from(late);
+        self.tally.latencies.push(((record.arrived.0 - moment.0) / 1_000).clamp(0, i64::from(u32::MAX)) as u32);
+    }
+
+    fn fault(&mut self, fault: String) {
+        self.tally.first_fault.get_or_insert(fault);
+    }
+}
+
+impl Device {
+    /// Plays the script up to and with the reading `n`.
+    fn play_to(&mut self, n: u64) {
+        while self.next <= n {
+            let Some(step) = self.script.next() else { return };
+            if let What::Reading(sent) = step.what {
+                self.next = sent.n + 1;
+                self.missing.insert(sent.n, sent);
+            }
+        }
+    }
+}
+
+fn read(data: &[u8]) -> Result<(Envelope, Vec<Row>), String> {
+    let (envelope, body) = decode_record(data).map_err(|refusal| refusal.to_string())?;
+    let body = match envelope.codec {
+        Codec::None => Cow::Borrowed(body),
+        Codec::Zstd => Cow::Owned(
+            zstd::bulk::decompress(body, envelope.size as usize)
+                .map_err(|error| format!("a body does not decompress: {error}"))?,
+        ),
+    };
+    let mut rows = decode_body(&envelope, &body).map_err(|refusal| refusal.to_string())?;
+    // Inside a record readings are grouped by series; the order that counts is that of the offsets.
+    rows.sort_by_key(|row| row.offset);
+    Ok((envelope, rows))
+}
+
+fn is_same(sent: &Sent, row: &Row) -> bool {
+    let arrived = |name: &str| row.fields.iter().find(|(known, _)| &**known == name).map(|(_, value)| value);
+    row.time == sent.time.0
+        && row.fields.len() == sent.fields.len() + 1
+        && sent.fields.iter().all(|(name, value)| arrived(name).is_some_and(|found| is_equal(value, found)))
+}
+
+/// Numbers are equal by value, floats bit for bit, and a whole float may arrive as an integer.
+fn is_equal(sent: &Value, arrived: &Value) -> bool {
+    match (sent, arrived) {
+        (Value::F64(sent), Value::F64(arrived)) => sent.to_bits() == arrived.to_bits(),
+        (Value::F64(sent), Value::I64(arrived)) => *sent == *arrived as f64,
+        (Value::I64(sent), Value::F64(arrived)) => *sent as f64 == *arrived && *arrived as i64 == *sent,
+        _ => sent == arrived,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tidegate_wire::{ClockState, Series, encode_body, encode_record};
+
+    use super::*;
+    use crate::reading::Micros;
+
+    const START: Micros = Micros(1_800_000_000_000_000);
+
+    /// A sensor whose readings are cut into records by hand.
+    struct Scene {
+        check: Check,
+        rows: Vec<Row>,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let sensor = Sensor::synthetic(1, 0, 10.0);
+            let ledger = Arc::new(Ledger::new(1, START));
+            let series = Arc::new(Series { device: sensor.device.clone(), ..Series::default() });
+            let readings = sensor.script(START).filter_map(|step| match step.what {
+                What::Reading(sent) => Some(sent),
+                What::Corrupt(_) => None,
+            });
+            let row = |sent: Sent| {
+                ledger.enter(0, START);
+                let mut fields = sent.fields;
+                fields.push((COUNTER.into(), Value::from(sent.n)));
+                Row { offset: sent.n, time: sent.time.0, received: None, series: series.clone(), fields }
+            };
+            let rows = readings.take(100).map(row).collect();
+            Self { check: Check::new(&[sensor], ledger), rows }
+        }
+
+        /// A record of these rows; offsets count on from `first` where they are not as generated.
+        fn record(rows: &[Row], prev: Option<u64>) -> Record {
+            let body = encode_body(rows);
+            let envelope = Envelope {
+                gateway: "g".to_owned(),
+                stream: "readings".to_owned(),
+                lane: 0,
+                epoch: 1,
+                first: rows[0].offset,
+                last: rows[rows.len() - 1].offset,
+                prev: prev.map(|offset| (1, offset)),
+                count: rows.len() as u64,
+                clock: ClockState::Synced,
+                codec: Codec::Zstd,
+                size: body.len() as u64,
+            };
+            let data = encode_record(&envelope, &zstd::bulk::compress(&body, 3).unwrap());
+            let arrived = Micros(START.0 + 250_000);
+            Record { shard: 0, sequence: 1, partition_key: "k".to_owned(), data: data.into(), arrived }
+        }
+
+        fn take(&mut self, rows: std::ops::Range<usize>) {
+            let prev = rows.start.checked_sub(1).map(|offset| offset as u64);
+            self.check.take(&Self::record(&self.rows[rows], prev));
+        }
+    }
+
+    #[test]
+    fn all_that_was_generated_and_arrived_is_in_order() {
+        let mut scene = Scene::new();
+        scene.take(0..60);
+        assert_eq!(scene.check.lost(), 40);
+        scene.take(60..100);
+        let tally = scene.check.tally();
+        let latencies = vec![250; 100];
+        assert_eq!(*tally, Tally { unique: 100, latencies, ..Tally::default() });
+        assert_eq!(scene.check.lost(), 0);
+    }
+
+    #[test]
+    fn repeats_of_the_road_are_duplicates_and_no_readings() {
+        let mut scene = Scene::new();
+        scene.take(0..60);
+        scene.take(0..60);
+        scene.take(40..100);
+        assert_eq!((scene.check.tally().unique, scene.check.tally().duplicates), (100, 80));
+    }
+
+    #[test]
+    fn a_record_that_never_came_is_a_hole_and_its_readings_are_lost() {
+        let mut scene = Scene::new();
+        scene.take(0..40);
+        scene.take(60..100);
+        assert_eq!(scene.check.lost(), 20);
+        assert_eq!(scene.check.consumer().unexplained().count(), 1);
+        assert_eq!(scene.check.tally().out_of_order, 0);
+    }
+
+    #[test]
+    fn what_the_broker_sent_twice_is_a_door_repeat_and_not_out_of_order() {
+        let mut scene = Scene::new();
+        let again = scene.rows[50..60].to_vec();
+        scene.rows.splice(60..60, again);
+        for (offset, row) in scene.rows.iter_mut().enumerate() {
+            row.offset = offset as u64;
+        }
+        scene.take(0..110);
+        let tally = scene.check.tally();
+        assert_eq!((tally.unique, tally.door_repeats, tally.out_of_order, tally.corrupt), (100, 10, 0, 0));
+    }
+
+    #[test]
+    fn readings_that_changed_places_are_out_of_order() {
+        let mut scene = Scene::new();
+        scene.rows.swap(10, 11);
+        scene.rows[10].offset = 10;
+        scene.rows[11].offset = 11;
+        scene.take(0..100);
+        assert_eq!((scene.check.tally().unique, scene.check.tally().out_of_order), (100, 1));
+    }
+
+    #[test]
+    fn a_changed_value_time_field_or_device_is_corrupt() {
+        let changes: [fn(&mut Row); 5] = [
+            |row| row.fields[0].1 = Value::F64(1e6),
+            |row| row.time += 1,
+            |row| drop(row.fields.remove(0)),
+            |row| row.fields.push(("more".into(), Value::Bool(true))),
+            |row| row.series = Arc::new(Series { device: "nobody".into(), ..Series::default() }),
+        ];
+        for change in changes {
+            let mut scene = Scene::new();
+            change(&mut scene.rows[50]);
+            scene.take(0..100);
+            let tally = scene.check.tally();
+            assert_eq!((tally.unique, tally.corrupt), (99, 1));
+            assert!(tally.first_fault.is_some());
+        }
+    }
+
+    #[test]
+    fn a_reading_that_was_never_generated_is_corrupt() {
+        let mut scene = Scene::new();
+        for (name, value) in &mut scene.rows[99].fields {
+            if &**name == COUNTER {
+                *value = Value::I64(100);
+            }
+        }
+        scene.take(0..100);
+        assert_eq!((scene.check.tally().corrupt, scene.check.lost()), (1, 1));
+    }
+
+    #[test]
+    fn bytes_that_are_no_record_are_counted_and_named() {
+        let mut scene = Scene::new();
+        let good = Scene::record(&scene.rows[..10], None);
+        for length in 0..good.data.len() {
+            scene.check.take(&Record { data: good.data.slice(..length), ..good.clone() });
+        }
+        scene.check.take(&Record { data: Bytes::from_static(b"{}"), ..good });
+        let tally = scene.check.tally();
+        assert_eq!((tally.unreadable > 10, tally.unique), (true, 0));
+        assert!(tally.first_fault.is_some());
+    }
+
+    #[test]
+    fn whole_floats_may_come_as_integers_and_nothing_else_may_change() {
+        assert!(is_equal(&Value::F64(21.0), &Value::I64(21)));
+        assert!(!is_equal(&Value::F64(21.5), &Value::I64(21)));
+        assert!(!is_equal(&Value::F64(0.1), &Value::F64(0.1 + f64::EPSILON)));
+        assert!(!is_equal(&Value::Bool(true), &Value::I64(1)));
+        assert!(!is_equal(&Value::Text("1".into()), &Value::I64(1)));
+    }
+}
