@@ -17,7 +17,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::batch::Limits;
 use crate::clock::{self, Clock};
@@ -104,7 +104,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> R
         mark: queue.mark,
         metrics: metrics.clone(),
     };
-    let mut writer = on_thread("writer", move || writer.run());
+    let writer = on_thread("writer", move || writer.run());
 
     let (stop_delivery, delivery_stops) = watch::channel(false);
     let road_state = watch::Sender::new(RoadState::default());
@@ -117,14 +117,14 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> R
         state: road_state.clone(),
         metrics: metrics.clone(),
     };
-    let mut delivery = on_thread("delivery", move || road.run(delivery_stops));
+    let delivery = on_thread("delivery", move || road.run(delivery_stops));
 
     let (stop_sources, sources_stop) = watch::channel(false);
-    let (mut sources, states) = start_sources(&config, &id, &inbox, &metrics, &sources_stop);
+    let (sources, states) = start_sources(&config, &id, &inbox, &metrics, &sources_stop);
     drop(inbox);
 
     let (stop_http, http_stops) = oneshot::channel::<()>();
-    let status = status::Board {
+    let board = status::Board {
         config: config.clone(),
         id,
         queue: queue.clone(),
@@ -136,46 +136,70 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> R
     };
     let http = listener.map(|listener| {
         let looks = looks(&queue, &requests.downgrade());
-        let board = status.watch();
-        tokio::spawn(http::serve(listener, config.http.token.clone(), metrics.clone(), board, looks, async {
+        tokio::spawn(http::serve(listener, config.http.token.clone(), metrics.clone(), board.watch(), looks, async {
             let _ = http_stops.await;
         }))
     });
+    let mut running =
+        Running { writer, delivery, sources, stop_sources, stop_delivery, requests, http, stop_http, dir };
+    let failed = running.until(shutdown).await;
+    running.stop(failed, config.gateway.shutdown_timeout).await
+}
 
-    let failed = tokio::select! {
-        () = shutdown => None,
-        ended = &mut writer => Some(written(ended, &dir)),
-        ended = &mut delivery => Some(delivered(ended)),
-        Some(ended) = sources.join_next() => Some(ended.unwrap_or(Err(GatewayError::Lost))),
-    };
+/// The parts of a gateway that runs.
+struct Running {
+    writer: OnThread<Result<(), StoreError>>,
+    delivery: OnThread<Result<(), DeliveryError>>,
+    sources: Sources,
+    stop_sources: watch::Sender<bool>,
+    stop_delivery: watch::Sender<bool>,
+    requests: mpsc::Sender<Request>,
+    http: Option<JoinHandle<std::io::Result<()>>>,
+    stop_http: oneshot::Sender<()>,
+    dir: PathBuf,
+}
 
-    stop_sources.send_replace(true);
-    let deadline = tokio::time::Instant::now() + config.gateway.shutdown_timeout;
-    let _ = tokio::time::timeout_at(deadline, async { while sources.join_next().await.is_some() {} }).await;
-    sources.abort_all();
-    drop(requests);
-    stop_delivery.send_replace(true);
-    match failed {
-        // Delivery ends when the writer does; the writer knows why.
-        Some(Err(GatewayError::Delivery(DeliveryError::WriterGone) | GatewayError::Source { .. })) => {
-            return written(writer.await, &dir).and(Err(GatewayError::Lost));
+impl Running {
+    /// Waits until it is asked to stop (`None`), or until a part has ended by itself.
+    async fn until(&mut self, shutdown: impl Future<Output = ()> + Send) -> Option<Result<(), GatewayError>> {
+        tokio::select! {
+            () = shutdown => None,
+            ended = &mut self.writer => Some(written(ended, &self.dir)),
+            ended = &mut self.delivery => Some(delivered(ended)),
+            Some(ended) = self.sources.join_next() => Some(ended.unwrap_or(Err(GatewayError::Lost))),
         }
-        Some(failed) => return failed.and(Err(GatewayError::Lost)),
-        None => {}
     }
-    // What is on the road may be left there: it goes again at the next start.
-    if let Ok(ended) = tokio::time::timeout_at(deadline, delivery).await {
-        delivered(ended)?;
+
+    async fn stop(self, failed: Option<Result<(), GatewayError>>, patience: Duration) -> Result<(), GatewayError> {
+        let Self { writer, delivery, mut sources, stop_sources, stop_delivery, requests, http, stop_http, dir } = self;
+        stop_sources.send_replace(true);
+        let deadline = tokio::time::Instant::now() + patience;
+        let _ = tokio::time::timeout_at(deadline, async { while sources.join_next().await.is_some() {} }).await;
+        sources.abort_all();
+        drop(requests);
+        stop_delivery.send_replace(true);
+        match failed {
+            // Delivery and sources end when the writer does; the writer knows why.
+            Some(Err(GatewayError::Delivery(DeliveryError::WriterGone) | GatewayError::Source { .. })) => {
+                return written(writer.await, &dir).and(Err(GatewayError::Lost));
+            }
+            Some(failed) => return failed.and(Err(GatewayError::Lost)),
+            None => {}
+        }
+        // What is on the road may be left there: it goes again at the next start.
+        if let Ok(ended) = tokio::time::timeout_at(deadline, delivery).await {
+            delivered(ended)?;
+        }
+        let _ = stop_http.send(());
+        if let Some(http) = http {
+            let _ = tokio::time::timeout(Duration::from_millis(200), http).await;
+        }
+        if let Ok(ended) = tokio::time::timeout_at(deadline, writer).await {
+            written(ended, &dir)?;
+        }
+        tracing::info!("stopped");
+        Ok(())
     }
-    let _ = stop_http.send(());
-    if let Some(http) = http {
-        let _ = tokio::time::timeout(Duration::from_millis(200), http).await;
-    }
-    if let Ok(ended) = tokio::time::timeout_at(deadline, writer).await {
-        written(ended, &dir)?;
-    }
-    tracing::info!("stopped");
-    Ok(())
 }
 
 /// What the thread of delivery sets up for itself.
@@ -312,7 +336,7 @@ async fn blocking(
 }
 
 /// Runs a future on a thread of its own, where it may block.
-fn on_thread<T, F>(name: &str, make: impl FnOnce() -> F + Send + 'static) -> oneshot::Receiver<std::io::Result<T>>
+fn on_thread<T, F>(name: &str, make: impl FnOnce() -> F + Send + 'static) -> OnThread<T>
 where
     T: Send + 'static,
     F: Future<Output = T>,
@@ -327,6 +351,8 @@ where
     ended
 }
 
+/// How a part on a thread of its own ends.
+type OnThread<T> = oneshot::Receiver<std::io::Result<T>>;
 type Ended<T> = Result<std::io::Result<T>, oneshot::error::RecvError>;
 
 fn written(ended: Ended<Result<(), StoreError>>, dir: &std::path::Path) -> Result<(), GatewayError> {

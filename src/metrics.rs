@@ -9,7 +9,7 @@ use prometheus::{
 /// One gateway's metrics. Cloning the `Arc` is how they are handed out.
 pub struct Metrics {
     registry: Registry,
-    /// Readings by source and outcome: `committed`, `dropped` (QoS 0 beyond a full inbox), `repeat`
+    /// Readings by source and outcome: `committed`, `dropped` (`QoS` 0 beyond a full inbox), `repeat`
     /// (removed by `drop_repeats`), `retained` (ignored on request).
     pub readings: IntCounterVec,
     /// Messages the broker sent again (DUP) by source.

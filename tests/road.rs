@@ -23,11 +23,12 @@ use tokio::sync::{mpsc, watch};
 use crate::support::TempDir;
 
 type Answer = Result<Vec<Outcome>, SendError>;
+type Script = Arc<Mutex<dyn FnMut(&[&Record]) -> Answer + Send>>;
 
 /// A Kinesis that answers as a test wants, and keeps what it took.
 #[derive(Clone)]
 struct Scripted {
-    script: Arc<Mutex<dyn FnMut(&[&Record]) -> Answer + Send>>,
+    script: Script,
     taken: Arc<Mutex<Vec<Record>>>,
 }
 
@@ -267,7 +268,7 @@ async fn poison_is_found_alone_and_given_up_only_after_others_were_accepted() {
         let poison = |record: &&Record| {
             read_record(&record.data).unwrap().rows.iter().any(|row| &*row.series.device == "poison")
         };
-        if records.iter().any(|record| poison(&record)) {
+        if records.iter().any(poison) {
             return Err(SendError::Invalid("ValidationException".to_owned()));
         }
         all_taken(records)

@@ -138,7 +138,7 @@ impl Lane {
             }
             weighed = run.rows.iter().take(count).map(weight).sum();
         };
-        self.ratio = (self.ratio + data.len() as f64 / weighed.max(1) as f64) / 2.0;
+        self.ratio = f64::midpoint(self.ratio, data.len() as f64 / weighed.max(1) as f64);
         let record = self.take(&mut run, count, data);
         if !run.rows.is_empty() {
             self.runs.push_front(run);

@@ -29,7 +29,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 let notes: Vec<_> = notes.iter().map(ToString::to_string).collect();
                 println!("{}", json!({ "ok": true, "faults": [], "notes": notes }));
             } else {
-                notes.iter().for_each(|note| println!("note: {note}"));
+                for note in &notes {
+                    println!("note: {note}");
+                }
                 summary(&config);
             }
             Ok(ExitCode::SUCCESS)
@@ -45,7 +47,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                     json!({ "ok": false, "faults": faults.iter().map(fault).collect::<Vec<_>>(), "notes": [] })
                 );
             }
-            faults.iter().for_each(|fault| eprintln!("{fault}"));
+            for fault in &faults {
+                eprintln!("{fault}");
+            }
             Ok(ExitCode::from(2))
         }
     }

@@ -1,6 +1,252 @@
+//! `tidegate simulate`: the whole gateway with nothing else installed, and a check that nothing was lost.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{ask, load};
+use crate::gateway;
+use crate::simulate::gateway::Place;
+use crate::simulate::replay::Rows;
+use crate::simulate::sensor::Sensor;
+use crate::simulate::stream::{Faults, Outage};
+use crate::simulate::{self, Progress, Settings};
+
 #[derive(clap::Args)]
-pub struct Args {}
-pub fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    Ok(ExitCode::SUCCESS)
+#[command(
+    after_help = "Examples:\n  tidegate simulate\n  tidegate simulate --mqtt-sensors 50 --rate 20 --outage 2s+4s \
+                  --throttle 0.3 --kill-after 3\n  tidegate simulate --replay history.csv --speed 1000\n\n\
+                  Durations are written 20s, 500ms, 2m; a bare number is seconds. Exit code 1 if anything is lost, \
+                  changed or out of order."
+)]
+pub struct Args {
+    /// How long the sensors send [default: 20s; with --replay to the end of the files]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    duration: Option<Duration>,
+    /// How many sensors publish over MQTT [default: 20; with --replay 0]
+    #[arg(long, value_name = "N")]
+    mqtt_sensors: Option<usize>,
+    /// Readings a second of each sensor
+    #[arg(long, default_value_t = 10.0, value_name = "HZ", value_parser = rate)]
+    rate: f64,
+    /// What the sensors and the faults are drawn from
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The link is down from START for LENGTH
+    #[arg(long, value_name = "START+LENGTH", value_parser = outage)]
+    outage: Vec<Outage>,
+    /// The fraction of records Kinesis refuses for throughput
+    #[arg(long, default_value_t = 0.0, value_name = "FRACTION", value_parser = fraction)]
+    throttle: f64,
+    /// Kill the gateway (SIGKILL) at this moment, and start it again
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    kill_after: Vec<Duration>,
+    /// A configuration to take [queue], [batch], [link] and limits from
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A sensor for each CSV file (a column time, timestamp or ts; the rest are fields)
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    replay: Vec<PathBuf>,
+    /// How many times as fast as recorded a file is replayed
+    #[arg(long, default_value_t = 60.0, value_name = "FACTOR", value_parser = rate)]
+    speed: f64,
+    /// Where the gateway's status and metrics are served [default: a free port]
+    #[arg(long, value_name = "ADDR", value_parser = ask::address)]
+    http: Option<SocketAddr>,
+    /// One JSON object instead of lines
+    #[arg(long)]
+    json: bool,
+    /// Keep the gateway's data directory here
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+
+    // The command line of the gateway's own process.
+    #[arg(long, hide = true, requires_all = ["http", "keep", "broker_port", "endpoint"])]
+    as_gateway: bool,
+    #[arg(long, hide = true)]
+    broker_port: Option<u16>,
+    #[arg(long, hide = true)]
+    endpoint: Option<String>,
+}
+
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if let Some(place) = place(&args) {
+        return run_gateway(&place);
+    }
+    // Found out before anything starts; the gateway reads it again.
+    args.config.as_deref().map(load::load).transpose()?;
+    let (dir, _temporary) = match &args.keep {
+        Some(dir) => (keep(dir)?, None),
+        None => {
+            let temporary = Temporary::new()?;
+            (temporary.0.clone(), Some(temporary))
+        }
+    };
+    let settings = settings(&args, dir)?;
+    let (until, bar) = (settings.duration, bar(settings.duration));
+    let runtime = tokio::runtime::Runtime::new()?;
+    let report = runtime.block_on(async {
+        tokio::select! {
+            report = simulate::run(settings, |progress| show(&bar, until, progress)) => report,
+            _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+        }
+    });
+    bar.finish_and_clear();
+    let report = report?;
+    if args.json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        println!("{report}");
+    }
+    Ok(if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn place(args: &Args) -> Option<Place> {
+    args.as_gateway.then_some(())?;
+    Some(Place {
+        broker_port: args.broker_port?,
+        endpoint: args.endpoint.clone()?,
+        http: args.http?,
+        data_dir: args.keep.clone()?,
+        config: args.config.clone(),
+    })
+}
+
+fn run_gateway(place: &Place) -> anyhow::Result<ExitCode> {
+    let Ok(config) = place.config() else { bail!("the configuration has changed since the start") };
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        gateway::run(config, async move {
+            terminate.recv().await;
+        })
+        .await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn settings(args: &Args, dir: PathBuf) -> anyhow::Result<Settings> {
+    let synthetic = args.mqtt_sensors.unwrap_or(if args.replay.is_empty() { 20 } else { 0 });
+    let mut sensors: Vec<Sensor> = (0..synthetic).map(|index| Sensor::synthetic(args.seed, index, args.rate)).collect();
+    for file in &args.replay {
+        let stem = file.file_stem().unwrap_or(file.as_os_str()).to_string_lossy();
+        let device = stem.replace(['/', '+', '#'], "_");
+        if sensors.iter().any(|sensor| *sensor.device == *device) {
+            bail!("two sensors would be called {device}: rename {}", file.display());
+        }
+        sensors.push(Sensor::replay(device.into(), Arc::new(Rows::load(file)?), args.speed));
+    }
+    if sensors.is_empty() {
+        bail!("there is no sensor: give --mqtt-sensors or --replay");
+    }
+    let default = (args.replay.is_empty() || synthetic > 0).then_some(Duration::from_secs(20));
+    let faults = Faults { seed: args.seed, throttle: args.throttle, outages: args.outage.clone(), ..Faults::default() };
+    Ok(Settings {
+        duration: args.duration.or(default),
+        sensors,
+        faults,
+        kills: args.kill_after.clone(),
+        config: args.config.clone(),
+        http: args.http,
+        dir,
+    })
+}
+
+/// A data directory that stays; one that is not empty holds readings of another run, which would confuse the check.
+fn keep(dir: &Path) -> anyhow::Result<PathBuf> {
+    std::fs::create_dir_all(dir).with_context(|| format!("{} cannot be made", dir.display()))?;
+    if std::fs::read_dir(dir)?.next().is_some() {
+        bail!("{} is not empty: name a new directory", dir.display());
+    }
+    Ok(std::path::absolute(dir)?)
+}
+
+/// A directory that goes with the run.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn new() -> anyhow::Result<Self> {
+        let name = format!("tidegate-simulate-{}-{:08x}", std::process::id(), fastrand::u32(..));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).with_context(|| format!("{} cannot be made", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // What cannot be removed is in a place made for such things.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Drawn only where somebody watches.
+fn bar(duration: Option<Duration>) -> ProgressBar {
+    let (bar, template) = match duration {
+        Some(duration) => (ProgressBar::new(duration.as_millis() as u64), "{bar:30} {msg}"),
+        None => (ProgressBar::new_spinner(), "{spinner} {msg}"),
+    };
+    bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+fn show(bar: &ProgressBar, duration: Option<Duration>, progress: Progress) {
+    let Progress { elapsed, generated, arrived, is_out, kills, sending } = progress;
+    bar.set_position(elapsed.min(duration.unwrap_or(elapsed)).as_millis() as u64);
+    let link = if is_out { ", link down" } else { "" };
+    let killed = if kills > 0 { format!(", killed {kills} times") } else { String::new() };
+    let doing = if sending { "sending" } else { "draining" };
+    bar.set_message(format!("{doing} {} s: {generated} generated, {arrived} arrived{link}{killed}", elapsed.as_secs()));
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
+    }
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write 20s, 500ms or 2m"))
+}
+
+fn outage(text: &str) -> Result<Outage, String> {
+    let (start, length) = text.split_once('+').ok_or("write START+LENGTH, as in 2s+4s")?;
+    Ok(Outage { start: duration(start)?, length: duration(length)? })
+}
+
+fn fraction(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number")?;
+    if (0.0..1.0).contains(&number) { Ok(number) } else { Err("write a fraction from 0 to below 1".to_owned()) }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number")?;
+    if number > 0.0 && number.is_finite() { Ok(number) } else { Err("write a number above 0".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bare_numbers_are_seconds() {
+        assert_eq!(duration("3"), Ok(Duration::from_secs(3)));
+        assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
+        assert!(duration("soon").unwrap_err().contains("20s"));
+        assert!(duration("-1").is_err());
+        let expected = Outage { start: Duration::from_secs(2), length: Duration::from_secs(4) };
+        assert_eq!(outage("2s+4s"), Ok(expected));
+        assert_eq!(outage("2+4"), Ok(expected));
+        assert!(outage("2s").is_err());
+    }
+
+    #[test]
+    fn a_fraction_lies_below_one_and_a_rate_above_zero() {
+        assert_eq!(fraction("0.3"), Ok(0.3));
+        assert!(fraction("1").is_err() && fraction("-0.1").is_err() && fraction("x").is_err());
+        assert_eq!(rate("20"), Ok(20.0));
+        assert!(rate("0").is_err() && rate("inf").is_err());
+    }
 }

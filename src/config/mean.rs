@@ -10,7 +10,7 @@ use super::tree::{Node, Value};
 use super::{Backoff, Batch, Compression, Config, Gateway, Http, Kinesis, Link, Profile, Queue, Secret, WhenFull};
 
 const SECOND: Duration = Duration::from_secs(1);
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const DAY: Duration = Duration::from_hours(24);
 pub const KIB: u64 = 1 << 10;
 pub const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -156,8 +156,8 @@ fn http(section: Section<'_>) -> Option<Http> {
     let listen = match section.text("listen") {
         None => Some("127.0.0.1:9470".parse().expect("an address")),
         Some(text) if text.value == "off" => None,
-        Some(text) => match text.value.parse::<std::net::SocketAddr>() {
-            Ok(address) => {
+        Some(text) => {
+            if let Ok(address) = text.value.parse::<std::net::SocketAddr>() {
                 if !address.ip().is_loopback() && token.is_none() && !open {
                     let what = format!("`http.listen` = \"{address}\" can be reached from elsewhere without a token");
                     section.fault(
@@ -167,13 +167,12 @@ fn http(section: Section<'_>) -> Option<Http> {
                     );
                 }
                 Some(address)
-            }
-            Err(_) => {
+            } else {
                 let what = format!("`http.listen` = \"{}\" is not an address", text.value);
                 section.fault(&text.at, what, "write \"127.0.0.1:9470\", or \"off\"");
                 None
             }
-        },
+        }
     };
     section.finish();
     Some(Http { listen, token })

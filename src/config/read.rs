@@ -161,17 +161,14 @@ impl<'a> Section<'a> {
             return default;
         };
         let Some(text) = self.reading.expand(&entry.node.at, text) else { return default };
-        match humantime::parse_duration(&text) {
-            Ok(duration) => {
-                let show = |duration: &Duration| humantime::format_duration(*duration).to_string();
-                let shown = (show(allowed.start()), show(allowed.end()));
-                self.within(&entry.node.at, key, duration, &allowed, &show(&duration), &shown).unwrap_or(default)
-            }
-            Err(_) => {
-                let what = format!("`{}` = \"{text}\" is not a duration", self.path(key));
-                self.fault(&entry.node.at, what, "write it like \"5s\", \"250ms\" or \"7d\"");
-                default
-            }
+        if let Ok(duration) = humantime::parse_duration(&text) {
+            let show = |duration: &Duration| humantime::format_duration(*duration).to_string();
+            let shown = (show(allowed.start()), show(allowed.end()));
+            self.within(&entry.node.at, key, duration, &allowed, &show(&duration), &shown).unwrap_or(default)
+        } else {
+            let what = format!("`{}` = \"{text}\" is not a duration", self.path(key));
+            self.fault(&entry.node.at, what, "write it like \"5s\", \"250ms\" or \"7d\"");
+            default
         }
     }
 
@@ -230,12 +227,11 @@ impl<'a> Section<'a> {
             asked: RefCell::default(),
         };
         let Some(entry) = self.find(key) else { return empty };
-        match &entry.node.value {
-            Value::Table(table) => Section::new(self.reading, &path, &entry.at, table),
-            _ => {
-                self.wrong_kind(entry, format!("write [{path}] and its keys below"));
-                empty
-            }
+        if let Value::Table(table) = &entry.node.value {
+            Section::new(self.reading, &path, &entry.at, table)
+        } else {
+            self.wrong_kind(entry, format!("write [{path}] and its keys below"));
+            empty
         }
     }
 

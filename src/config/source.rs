@@ -61,7 +61,7 @@ fn mqtt(section: Section<'_>) -> Option<Mqtt> {
     let secure = place.as_ref().is_some_and(|(_, _, secure)| *secure);
     let tls = tls(&section, secure, url.as_ref());
     let protocol = section.choice("protocol", &[("5", Protocol::V5), ("3.1.1", Protocol::V311)], Protocol::V5);
-    let week = Duration::from_secs(7 * 24 * 3600);
+    let week = Duration::from_hours(168);
     let max_packet = section.size("max_packet", 4 * KIB..=256 * MIB, 16 * MIB);
     let (username, password) = login(&section);
     let subscriptions: Vec<_> = section
@@ -94,13 +94,14 @@ fn mqtt(section: Section<'_>) -> Option<Mqtt> {
     Some(Mqtt { host, port, name: name?.value, ..mqtt })
 }
 
+const SHAPE: &str = "write mqtt://HOST:PORT, or mqtts://HOST:PORT for TLS";
+
 /// Host, port, and whether the connection is encrypted.
 fn broker(section: &Section<'_>, url: &Placed<String>) -> Option<(String, u16, bool)> {
     let fault = |what: &str, remedy: &str| {
         section.fault(&url.at, format!("`source.url` = \"{}\" {what}", url.value), remedy);
         None
     };
-    const SHAPE: &str = "write mqtt://HOST:PORT, or mqtts://HOST:PORT for TLS";
     let Some((scheme, rest)) = url.value.split_once("://") else { return fault("is not a URL", SHAPE) };
     let secure = match scheme {
         "mqtt" | "tcp" => false,

@@ -35,7 +35,7 @@ fn the_least_configuration_has_every_default() {
     let (config, notes) = read(LEAST).unwrap();
     let Source::Mqtt(mqtt) = &config.sources[0];
     assert_eq!((mqtt.host.as_str(), mqtt.port, mqtt.in_flight), ("broker", 1883, 1000));
-    assert_eq!((mqtt.protocol, mqtt.session_expiry), (Protocol::V5, Duration::from_secs(7 * 86_400)));
+    assert_eq!((mqtt.protocol, mqtt.session_expiry), (Protocol::V5, Duration::from_hours(168)));
     assert_eq!((config.batch.max_bytes, config.batch.max_age), (256 << 10, Duration::from_secs(5)));
     assert_eq!((config.kinesis.max_record, config.kinesis.max_request), (1 << 20, 5 << 20));
     assert_eq!(config.queue.commit_linger, Duration::from_millis(250));

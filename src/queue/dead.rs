@@ -19,10 +19,15 @@ pub struct Kept {
     pub letter: Letter,
 }
 
+fn hex(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
+}
+
 impl From<Rejected> for Letter {
     fn from(rejected: Rejected) -> Self {
         let length = rejected.cut.map_or(rejected.payload.len() as u64, |cut| cut.length);
-        let sha256 = rejected.cut.map(|cut| cut.sha256.iter().map(|byte| format!("{byte:02x}")).collect());
+        let sha256 = rejected.cut.map(|cut| hex(&cut.sha256));
         Self {
             source: rejected.source,
             origin: rejected.origin,

@@ -151,9 +151,18 @@ impl Mark {
     fn read(bytes: &[u8]) -> Option<Self> {
         let bytes = unseal(bytes)?;
         let (words, []) = bytes.as_chunks::<8>() else { return None };
-        let &[epoch, a, b, c, d, e, f] = words else { return None };
-        let place = |offset, chunk| Place { offset: u64::from_be_bytes(offset), chunk: u64::from_be_bytes(chunk) };
-        Some(Self { epoch: u64::from_be_bytes(epoch), readings: place(a, b), notes: place(c, d), dead: place(e, f) })
+        let &[epoch, ref places @ ..] = words else { return None };
+        let (&[readings, notes, dead], []) = places.as_chunks::<2>() else { return None };
+        let place = |[offset, chunk]: [[u8; 8]; 2]| Place {
+            offset: u64::from_be_bytes(offset),
+            chunk: u64::from_be_bytes(chunk),
+        };
+        Some(Self {
+            epoch: u64::from_be_bytes(epoch),
+            readings: place(readings),
+            notes: place(notes),
+            dead: place(dead),
+        })
     }
 }
 

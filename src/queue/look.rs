@@ -109,12 +109,11 @@ pub fn letters(store: &dyn Store, log: &Log, from: u64, most: usize) -> Result<V
 
 fn letter_json(kept: &Kept) -> Json {
     let letter = &kept.letter;
-    let payload = match std::str::from_utf8(&letter.payload) {
-        Ok(text) => json!({ "text": text }),
-        Err(_) => {
-            use base64::Engine as _;
-            json!({ "base64": base64::engine::general_purpose::STANDARD.encode(&letter.payload) })
-        }
+    let payload = if let Ok(text) = std::str::from_utf8(&letter.payload) {
+        json!({ "text": text })
+    } else {
+        use base64::Engine as _;
+        json!({ "base64": base64::engine::general_purpose::STANDARD.encode(&letter.payload) })
     };
     json!({
         "id": kept.id, "time": kept.time.to_string(), "source": &*letter.source, "origin": &*letter.origin,

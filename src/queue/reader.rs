@@ -110,7 +110,7 @@ impl Reader {
     }
 
     /// Opens a generation; one that is damaged is put aside.
-    fn open(&self, number: u32) -> Result<Option<(Arc<dyn Generation>, Place)>, StoreError> {
+    fn open(&self, number: u32) -> Result<Option<Opened>, StoreError> {
         match self.log.generation(number) {
             Ok(generation) => Ok(self.log.begin(number)?.map(|begin| (generation, begin))),
             Err(StoreError::Damaged { path, why }) => {
@@ -122,6 +122,9 @@ impl Reader {
         }
     }
 }
+
+/// A generation and where it begins.
+type Opened = (Arc<dyn Generation>, Place);
 
 impl At {
     fn next_chunk(&self) -> Result<Option<u64>, StoreError> {

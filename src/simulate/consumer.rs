@@ -82,6 +82,7 @@ impl Consumer {
         readable
     }
 
+    #[must_use]
     pub fn holes(&self) -> &[Hole] {
         &self.holes
     }
@@ -96,6 +97,7 @@ impl Consumer {
     }
 
     /// How many readings of a stream the gap records account for.
+    #[must_use]
     pub fn explained(&self, stream: &str) -> u64 {
         self.explanations.iter().filter(|explanation| explanation.lane.stream == stream).map(|e| e.count).sum()
     }
@@ -123,6 +125,7 @@ mod tests {
 
     use tidegate_wire::{ClockState, Codec, Series};
 
+    use super::Admission::Repeat;
     use super::*;
 
     /// A record of epoch 1 unless said otherwise.
@@ -170,7 +173,6 @@ mod tests {
     fn records_in_a_row_are_taken_and_repeats_are_dropped() {
         let (first, second) = (record(None, 1, 0, 9), record(Some((1, 9)), 1, 10, 19));
         let (consumer, admissions) = play(&[first.clone(), first.clone(), second.clone(), first, second]);
-        use Admission::Repeat;
         assert_eq!(admissions, [ALL, Repeat, Admission::Above(Some(9)), Repeat, Repeat]);
         assert!(consumer.holes().is_empty());
     }

@@ -1,4 +1,4 @@
-//! Plays the sensors' scripts: publishes over TCP with QoS 1, pipelined, each publish confirmed by its PUBACK.
+//! Plays the sensors' scripts: publishes over TCP with `QoS` 1, pipelined, each publish confirmed by its PUBACK.
 //!
 //! Invariants:
 //! - all readings of a sensor go over one connection, in the order of its script;

@@ -103,6 +103,11 @@ impl Check {
     }
 
     #[must_use]
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    #[must_use]
     pub fn consumer(&self) -> &Consumer {
         &self.consumer
     }
@@ -184,6 +189,7 @@ fn is_same(sent: &Sent, row: &Row) -> bool {
 }
 
 /// Numbers are equal by value, floats bit for bit, and a whole float may arrive as an integer.
+#[expect(clippy::float_cmp, reason = "equal is what is asked")]
 fn is_equal(sent: &Value, arrived: &Value) -> bool {
     match (sent, arrived) {
         (Value::F64(sent), Value::F64(arrived)) => sent.to_bits() == arrived.to_bits(),

@@ -24,7 +24,7 @@ pub fn ceiling(backoff: Backoff, failed: u32) -> Duration {
 mod tests {
     use super::*;
 
-    const BACKOFF: Backoff = Backoff { base: Duration::from_millis(200), max: Duration::from_secs(60) };
+    const BACKOFF: Backoff = Backoff { base: Duration::from_millis(200), max: Duration::from_mins(1) };
 
     #[test]
     fn the_ceiling_doubles_up_to_the_maximum_and_never_overflows() {

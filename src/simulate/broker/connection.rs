@@ -18,7 +18,7 @@ use super::{Attached, Router, Slot};
 
 /// Bytes of one packet; MQTT's own limit is 16 times as much.
 const MAX_PACKET: u32 = 16 << 20;
-/// QoS 1 messages a publisher may have without a PUBACK.
+/// `QoS` 1 messages a publisher may have without a PUBACK.
 const RECEIVE_MAXIMUM: u16 = 1_000;
 /// Bytes that are gathered before they are written.
 const WRITE_BYTES: usize = 64 << 10;

@@ -1,7 +1,7 @@
 //! A lean MQTT 5 broker inside the process, on the packet types of the client library.
 //!
-//! QoS 0 and 1, filters with `+` and `#`, persistent sessions with redelivery, `receive_maximum`, take-over of a
-//! client id. Not there because simulate has no use for it: retained messages, wills, QoS 2, MQTT 3.1.1 (refused as
+//! `QoS` 0 and 1, filters with `+` and `#`, persistent sessions with redelivery, `receive_maximum`, take-over of a
+//! client id. Not there because simulate has no use for it: retained messages, wills, `QoS` 2, MQTT 3.1.1 (refused as
 //! the standard asks), passwords, keep-alive (a silent client is left alone).
 //!
 //! ```text
@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Invariants:
-//! - what was PUBACKed to a publisher is in the session of every subscriber, for the life of the process;
+//! - what was `PUBACKed` to a publisher is in the session of every subscriber, for the life of the process;
 //! - memory is bounded: a full session holds its publishers back, by not reading from them.
 
 mod connection;

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Invariants:
-//! - a QoS 1 message leaves only by its PUBACK;
+//! - a `QoS` 1 message leaves only by its PUBACK;
 //! - on one connection there are never more than `receive_maximum` messages without a PUBACK (MQTT 5, 3.3.4);
 //! - in-flight messages keep their packet ids through a reconnect and go before anything newer (4.4, 4.6).
 
@@ -88,7 +88,7 @@ impl Session {
         self.filters.len() < before
     }
 
-    /// The QoS the client asked for this topic with; `None`: it did not ask.
+    /// The `QoS` the client asked for this topic with; `None`: it did not ask.
     pub fn wants(&self, topic: &str) -> Option<QoS> {
         self.filters
             .iter()
@@ -101,7 +101,7 @@ impl Session {
         self.waiting_bytes >= FULL_BYTES
     }
 
-    /// Puts a message into the queue. QoS 0 for a client that is away is dropped, as MQTT allows.
+    /// Puts a message into the queue. `QoS` 0 for a client that is away is dropped, as MQTT allows.
     pub fn push(&mut self, message: Message) {
         if message.qos == QoS::AtMostOnce && !self.connected {
             return;

@@ -38,7 +38,7 @@ pub struct Message {
     pub payload: Bytes,
     pub dup: bool,
     pub retain: bool,
-    /// `None` for QoS 0: there is nothing to acknowledge.
+    /// `None` for `QoS` 0: there is nothing to acknowledge.
     pub ack: Option<Puback>,
 }
 

@@ -122,14 +122,13 @@ impl Refusal {
                     )),
                 }
             }
-            ConnectionError::MqttState(StateError::Deserialization(
-                v5::mqttbytes::Error::PayloadSizeLimitExceeded { .. },
-            ))
-            | ConnectionError::MqttState(StateError::IncomingPacketTooLarge { .. }) => Self::Oversize,
+            ConnectionError::MqttState(
+                StateError::Deserialization(v5::mqttbytes::Error::PayloadSizeLimitExceeded { .. })
+                | StateError::IncomingPacketTooLarge { .. },
+            ) => Self::Oversize,
             ConnectionError::RequestsDone => Self::Done,
             ConnectionError::Tls(error) => Self::tls(error),
-            ConnectionError::Io(error) => Self::io(error),
-            ConnectionError::MqttState(StateError::Io(error)) => Self::io(error),
+            ConnectionError::Io(error) | ConnectionError::MqttState(StateError::Io(error)) => Self::io(error),
             ConnectionError::MqttState(StateError::ConnectionAborted) => Self::closed(),
             ConnectionError::Timeout(_) => Self::Lost("the broker does not answer".to_owned()),
             other => Self::Lost(other.to_string()),

@@ -43,7 +43,7 @@ use crate::sink::backoff;
 
 const RECONNECT: Backoff = Backoff { base: Duration::from_millis(500), max: Duration::from_secs(30) };
 /// A packet above the limit comes again at once: the broker is given time, and others the line.
-const OVERSIZE_PAUSE: Duration = Duration::from_secs(300);
+const OVERSIZE_PAUSE: Duration = Duration::from_mins(5);
 /// What may be in flight, bytes.
 const WINDOW_BYTES: usize = 64 << 20;
 /// What is kept of a payload above `max_payload`.
@@ -104,10 +104,7 @@ pub async fn run(
     loop {
         let started = Instant::now();
         let ended = door.connect_and_serve(&mut connection, &mut stop).await?;
-        let Ended { why, connected } = match ended {
-            Some(ended) => ended,
-            None => return door.goodbye(&mut connection).await,
-        };
+        let Some(Ended { why, connected }) = ended else { return door.goodbye(&mut connection).await };
         failed = if connected { 1 } else { failed + 1 };
         short = if connected && started.elapsed() < SHORT { short + 1 } else { 0 };
         let pause =

@@ -21,7 +21,7 @@ pub type Digest = [u8; 32];
 /// What is known of a message besides its readings.
 #[derive(Clone, Debug)]
 pub struct Tag<A> {
-    /// `None` for QoS 0.
+    /// `None` for `QoS` 0.
     pub ack: Option<A>,
     pub digest: Option<Digest>,
     pub weight: usize,
@@ -185,12 +185,12 @@ async fn room_for(inbox: &Inbox, held: Option<&Delivery>) {
     }
 }
 
+/// A message, and whether it was stored.
+type Ended<A> = (Result<(), NotStored>, Tag<A>);
+
 /// The first of a row, once it is stored; `None` where the row is empty. Only the first is ever looked at: order is
 /// what matters.
-fn poll_first<A>(
-    row: &mut VecDeque<Awaited<A>>,
-    context: &mut Context<'_>,
-) -> Poll<Option<(Result<(), NotStored>, Tag<A>)>> {
+fn poll_first<A>(row: &mut VecDeque<Awaited<A>>, context: &mut Context<'_>) -> Poll<Option<Ended<A>>> {
     let Some(first) = row.front_mut() else { return Poll::Ready(None) };
     let result = match &mut first.receipt {
         Some(receipt) => ready!(Pin::new(receipt).poll(context)),

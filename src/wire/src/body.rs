@@ -52,14 +52,13 @@ fn gather(rows: &[Row]) -> Vec<Group<'_>> {
         });
         let mut at = first;
         while !groups[at].takes(row) {
-            at = match groups[at].next {
-                Some(next) => next,
-                None => {
-                    let next = groups.len();
-                    groups.push(Group { rows: Vec::new(), columns: Vec::new(), next: None });
-                    groups[at].next = Some(next);
-                    next
-                }
+            at = if let Some(next) = groups[at].next {
+                next
+            } else {
+                let next = groups.len();
+                groups.push(Group { rows: Vec::new(), columns: Vec::new(), next: None });
+                groups[at].next = Some(next);
+                next
             };
         }
         groups[at].push(row);

@@ -22,18 +22,18 @@ impl Writer {
     fn head(&mut self, major: u8, n: u64) {
         let major = major << 5;
         match n {
-            0..24 => self.0.push(major | n as u8),
-            24..0x100 => self.0.extend([major | 24, n as u8]),
+            0..24 => self.0.push(major + n as u8),
+            24..0x100 => self.0.extend([major + 24, n as u8]),
             0x100..0x1_0000 => {
-                self.0.push(major | 25);
+                self.0.push(major + 25);
                 self.0.extend((n as u16).to_be_bytes());
             }
             0x1_0000..0x1_0000_0000 => {
-                self.0.push(major | 26);
+                self.0.push(major + 26);
                 self.0.extend((n as u32).to_be_bytes());
             }
             _ => {
-                self.0.push(major | 27);
+                self.0.push(major + 27);
                 self.0.extend(n.to_be_bytes());
             }
         }

@@ -36,7 +36,7 @@ impl Values {
             (Self::Bools(_), Value::Bool(_)) | (Self::Texts(_), Value::Text(_)) => true,
             (Self::Numbers { large, .. }, Value::F64(_)) => !large,
             (Self::Numbers { floats, huge, .. }, Value::I64(n)) => {
-                !(*floats && i128::from(*n).abs() >= EXACT) && !(*huge && *n < 0)
+                (!*floats || i128::from(*n).abs() < EXACT) && (!*huge || *n >= 0)
             }
             (Self::Numbers { floats, negative, .. }, Value::U64(_)) => !floats && !negative,
             _ => false,

@@ -120,6 +120,7 @@ fn fewest(value: f64, guess: i8) -> Option<i8> {
 }
 
 /// The sum that tells this value with so many decimals, if one does.
+#[expect(clippy::float_cmp, reason = "a float goes as decimals only if it comes back bit for bit")]
 fn scaled(value: f64, decimals: i8) -> Option<i64> {
     if decimals >= 0 {
         let power = POWERS[decimals as usize];

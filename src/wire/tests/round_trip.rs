@@ -94,7 +94,7 @@ fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::F64(x), Value::F64(y)) => x.to_bits() == y.to_bits(),
         (Value::F64(x), Value::I64(n)) | (Value::I64(n), Value::F64(x)) => {
-            n.unsigned_abs() < 1 << 53 && *x == *n as f64 && x.to_bits() != (-0.0_f64).to_bits()
+            n.unsigned_abs() < 1 << 53 && x.to_bits() == (*n as f64).to_bits()
         }
         _ => a == b,
     }

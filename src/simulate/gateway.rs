@@ -1,0 +1,225 @@
+//! The gateway of a simulation: a process of its own, so that it can be killed and so that its memory, its processor
+//! time and its writes are its own.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::process::{Child, Command};
+
+use crate::cli::ask;
+use crate::config::{self, Config};
+use crate::http::Status;
+
+pub const CLIENT_ID: &str = "tidegate-simulate";
+pub const FILTER: &str = "sensors/+/telemetry";
+pub const STREAM: &str = "simulated";
+
+/// What the process is told on its hidden command line.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub broker_port: u16,
+    pub endpoint: String,
+    pub http: SocketAddr,
+    pub data_dir: PathBuf,
+    /// A user's configuration to start from.
+    pub config: Option<PathBuf>,
+}
+
+impl Place {
+    /// The configuration of a simulated gateway: a user's own, with doors and road led into the simulation.
+    pub fn config(&self) -> Result<Config, Vec<config::Fault>> {
+        let text = format!(
+            "[gateway]\nid = \"simulated\"\n\
+             [[source]]\ntype = \"mqtt\"\nname = \"fleet\"\nurl = \"mqtt://127.0.0.1:{}\"\nclient_id = \"{CLIENT_ID}\"\n\
+             [[source.subscribe]]\nfilter = \"{FILTER}\"\ntopic = \"sensors/{{device}}/telemetry\"\nformat = \"json\"\n\
+             time = \"{}\"\n\
+             [kinesis]\nstream = \"{STREAM}\"\nregion = \"eu-west-1\"\nbackoff = {{ base = \"100ms\", max = \"2s\" }}\n",
+            self.broker_port,
+            super::sensor::TIME,
+        );
+        let env = |name: &str| std::env::var(name).ok();
+        let (simulated, _) = config::parse(&text, Path::new("simulated"), &env)?;
+        let mut config = match &self.config {
+            Some(file) => config::load(file, &env)?.0,
+            None => simulated.clone(),
+        };
+        config.sources = simulated.sources;
+        config.gateway.data_dir.clone_from(&self.data_dir);
+        config.kinesis.stream = simulated.kinesis.stream;
+        config.kinesis.endpoint_url = Some(self.endpoint.clone());
+        config.http = config::Http { listen: Some(self.http), token: None };
+        Ok(config)
+    }
+
+    fn command(&self) -> io::Result<Command> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["simulate", "--as-gateway", "--http", &self.http.to_string(), "--keep"]).arg(&self.data_dir);
+        command.args(["--broker-port", &self.broker_port.to_string(), "--endpoint", &self.endpoint]);
+        if let Some(config) = &self.config {
+            command.arg("--config").arg(config);
+        }
+        command.env("AWS_ACCESS_KEY_ID", "simulated").env("AWS_SECRET_ACCESS_KEY", "simulated");
+        command.env("AWS_EC2_METADATA_DISABLED", "true").env_remove("AWS_SESSION_TOKEN").env_remove("AWS_PROFILE");
+        // The terminal's interrupt is for the simulation, which then ends the gateway.
+        command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+        Ok(command)
+    }
+}
+
+/// What a process took from its machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Usage {
+    pub rss_peak_bytes: u64,
+    pub cpu_seconds: f64,
+    /// Bytes that were sent to the disk.
+    pub disk_bytes_written: u64,
+}
+
+/// The process, over all its lives.
+pub struct Gateway {
+    place: Place,
+    child: Child,
+    /// Of the lives that are over.
+    past: Usage,
+    /// Of this life, as last seen.
+    present: Usage,
+    committed_past: u64,
+}
+
+impl Gateway {
+    pub fn start(place: Place) -> anyhow::Result<Self> {
+        let child = spawn(&place)?;
+        Ok(Self { place, child, past: Usage::default(), present: Usage::default(), committed_past: 0 })
+    }
+
+    /// SIGKILL, and the next life at once.
+    pub async fn kill_and_restart(&mut self) -> anyhow::Result<()> {
+        self.look();
+        // A life too short to be asked has committed little; what it has is not counted.
+        self.committed_past = self.committed().await.unwrap_or(self.committed_past);
+        self.child.kill().await.context("the gateway cannot be killed")?;
+        self.past = self.usage();
+        self.present = Usage::default();
+        self.child = spawn(&self.place)?;
+        Ok(())
+    }
+
+    /// Its exit status, should it have ended by itself.
+    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.child.try_wait()
+    }
+
+    /// Takes note of what the process has used so far.
+    pub fn look(&mut self) {
+        if let Some(usage) = self.child.id().and_then(usage) {
+            self.present = usage;
+        }
+    }
+
+    /// Of all its lives.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        Usage {
+            rss_peak_bytes: self.past.rss_peak_bytes.max(self.present.rss_peak_bytes),
+            cpu_seconds: self.past.cpu_seconds + self.present.cpu_seconds,
+            disk_bytes_written: self.past.disk_bytes_written + self.present.disk_bytes_written,
+        }
+    }
+
+    pub async fn status(&self) -> anyhow::Result<Status> {
+        serde_json::from_slice(&self.ask("/status").await?).context("the gateway's status is not what it should be")
+    }
+
+    /// How many readings it says it has committed in all its lives; what it did between the last question and a
+    /// kill it could tell nobody.
+    pub async fn committed(&self) -> anyhow::Result<u64> {
+        let text = String::from_utf8(self.ask("/metrics").await?)?;
+        let counts = text.lines().filter(|line| line.starts_with(r#"tidegate_readings_total{outcome="committed""#));
+        let counts = counts.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        Ok(self.committed_past + counts.sum::<f64>() as u64)
+    }
+
+    async fn ask(&self, path: &str) -> anyhow::Result<Vec<u8>> {
+        ask::answer(ask::get(self.place.http, path, None).await?)
+    }
+
+    /// SIGTERM, and how it ended.
+    pub async fn stop(&mut self, patience: Duration) -> anyhow::Result<ExitStatus> {
+        self.look();
+        if let Some(pid) = self.child.id().and_then(|id| rustix::process::Pid::from_raw(id as i32)) {
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        }
+        match tokio::time::timeout(patience, self.child.wait()).await {
+            Ok(ended) => Ok(ended?),
+            Err(_) => anyhow::bail!("the gateway did not stop within {} s of SIGTERM", patience.as_secs()),
+        }
+    }
+}
+
+fn spawn(place: &Place) -> anyhow::Result<Child> {
+    place.command()?.spawn().context("the gateway cannot be started")
+}
+
+/// Reads /proc; `None` where there is none, or the process is gone.
+fn usage(pid: u32) -> Option<Usage> {
+    let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).ok();
+    let number = |text: &str, key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+        line.split_ascii_whitespace().next()?.parse::<u64>().ok()
+    };
+    // Fields 14 and 15 are user and system time; the second may hold blanks, and ends in a bracket.
+    let stat = read("stat")?;
+    let ticks: Vec<u64> = stat
+        .rsplit_once(')')?
+        .1
+        .split_ascii_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|tick| tick.parse().ok())
+        .collect();
+    Some(Usage {
+        rss_peak_bytes: number(&read("status")?, "VmHWM:")? * 1_024,
+        cpu_seconds: ticks.iter().sum::<u64>() as f64 / rustix::param::clock_ticks_per_second() as f64,
+        disk_bytes_written: number(&read("io")?, "write_bytes:")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(config: Option<PathBuf>) -> Place {
+        Place {
+            broker_port: 1884,
+            endpoint: "http://127.0.0.1:1".to_owned(),
+            http: ([127, 0, 0, 1], 9471).into(),
+            data_dir: "/tmp/simulated".into(),
+            config,
+        }
+    }
+
+    #[test]
+    fn a_users_configuration_keeps_its_settings_and_loses_its_doors_and_its_road() {
+        let file = std::env::temp_dir().join(format!("tidegate-simulate-{}.toml", std::process::id()));
+        let text = "[[source]]\ntype = \"mqtt\"\nname = \"plant\"\nurl = \"mqtt://10.0.0.1\"\n\
+                    [[source.subscribe]]\nfilter = \"#\"\nformat = \"json\"\n\
+                    [batch]\nmax_age = \"1s\"\n[kinesis]\nstream = \"telemetry\"\nregion = \"us-east-1\"\n";
+        std::fs::write(&file, text).unwrap();
+        let config = place(Some(file.clone())).config().unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(config.batch.max_age, Duration::from_secs(1));
+        assert_eq!(config.kinesis.endpoint_url.as_deref(), Some("http://127.0.0.1:1"));
+        assert_eq!(config.sources, place(None).config().unwrap().sources);
+    }
+
+    #[test]
+    fn the_usage_of_a_process_is_read_from_the_system() {
+        let used = usage(std::process::id()).unwrap();
+        assert!(used.rss_peak_bytes > 1 << 20);
+        assert!(usage(u32::MAX).is_none());
+    }
+}

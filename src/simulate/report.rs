@@ -1,0 +1,213 @@
+//! What a simulation found: one JSON object, or lines for a person, and the verdict.
+
+use std::fmt;
+
+use bytesize::ByteSize;
+use serde::Serialize;
+
+use super::gateway::Usage;
+use super::stream::Counts;
+use super::verify::Check;
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    pub seed: u64,
+    pub generated: Generated,
+    /// Readings that the gateway says it made durable, repeats included. Of the last moments before a kill it cannot
+    /// tell.
+    pub committed: u64,
+    /// Readings committed twice because the broker sent them twice.
+    pub door_repeats: u64,
+    pub delivered: Delivered,
+    /// Holes in a lane that the consumer saw.
+    pub gaps: u64,
+    pub dead_letters: u64,
+    pub kinesis: Kinesis,
+    /// Bytes of the records, keys included, for each reading.
+    pub bytes_per_reading: f64,
+    /// Bytes on the link in both directions, headers and refused requests included, for each reading.
+    pub link_bytes_per_reading: f64,
+    /// From the moment a reading was published to its arrival in the stream.
+    pub latency_ms: Latency,
+    pub rss_peak_bytes: u64,
+    pub cpu_seconds: f64,
+    pub disk_bytes_written: u64,
+    pub kills: u64,
+    /// `ok`, or the first thing that is wrong.
+    pub verdict: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Generated {
+    pub readings: u64,
+    pub corrupt: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Delivered {
+    pub unique: u64,
+    pub duplicates: u64,
+    pub lost: u64,
+    pub out_of_order: u64,
+    /// Arrived otherwise than they were generated.
+    pub corrupt: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Kinesis {
+    pub requests: u64,
+    pub records: u64,
+    pub bytes: u64,
+    pub throttled: u64,
+    pub failed: u64,
+    pub cut: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Latency {
+    pub p50: u32,
+    pub p99: u32,
+}
+
+/// What a run hands over at its end.
+pub struct Findings<'a> {
+    pub seed: u64,
+    pub check: &'a Check,
+    pub committed: u64,
+    pub dead_letters: u64,
+    pub counts: Counts,
+    pub usage: Usage,
+    pub kills: u64,
+    /// Why the run ended before everything had arrived, or ended badly.
+    pub fault: Option<String>,
+}
+
+impl Report {
+    #[must_use]
+    pub fn new(findings: &Findings<'_>) -> Self {
+        let Findings { check, counts, usage, .. } = findings;
+        let tally = check.tally();
+        let each = |bytes: u64| bytes as f64 / tally.unique.max(1) as f64;
+        let mut report = Self {
+            seed: findings.seed,
+            generated: Generated { readings: check.ledger().total(), corrupt: check.ledger().corrupt() },
+            committed: findings.committed,
+            door_repeats: tally.door_repeats,
+            delivered: Delivered {
+                unique: tally.unique,
+                duplicates: tally.duplicates,
+                lost: check.lost(),
+                out_of_order: tally.out_of_order,
+                corrupt: tally.corrupt,
+            },
+            gaps: check.consumer().holes().len() as u64,
+            dead_letters: findings.dead_letters,
+            kinesis: Kinesis {
+                requests: counts.requests,
+                records: counts.records,
+                bytes: counts.bytes,
+                throttled: counts.throttled,
+                failed: counts.failed,
+                cut: counts.cut,
+            },
+            bytes_per_reading: rounded(each(counts.bytes)),
+            link_bytes_per_reading: rounded(each(counts.link_bytes)),
+            latency_ms: latency(&tally.latencies),
+            rss_peak_bytes: usage.rss_peak_bytes,
+            cpu_seconds: rounded(usage.cpu_seconds),
+            disk_bytes_written: usage.disk_bytes_written,
+            kills: findings.kills,
+            verdict: String::new(),
+        };
+        let wrong = report.wrong(check).or_else(|| findings.fault.clone());
+        report.verdict = wrong.unwrap_or_else(|| "ok".to_owned());
+        report
+    }
+
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        self.verdict == "ok"
+    }
+
+    /// The first thing that is wrong.
+    fn wrong(&self, check: &Check) -> Option<String> {
+        let tally = check.tally();
+        let because = || tally.first_fault.as_ref().map(|fault| format!(": {fault}")).unwrap_or_default();
+        let unexplained = check.consumer().unexplained().count();
+        let given_up = check.consumer().explained("readings");
+        let accounted = tally.unique + tally.door_repeats + tally.corrupt + given_up;
+        match self {
+            _ if self.delivered.lost > 0 => Some(format!("{} readings are lost{}", self.delivered.lost, because())),
+            _ if tally.unreadable > 0 => Some(format!("{} records cannot be read{}", tally.unreadable, because())),
+            _ if tally.corrupt > 0 => Some(format!("{} readings arrived changed{}", tally.corrupt, because())),
+            _ if tally.out_of_order > 0 => Some(format!("{} readings arrived out of order", tally.out_of_order)),
+            _ if unexplained > 0 => Some(format!("{unexplained} gaps have no gap record that explains them")),
+            _ if self.dead_letters < self.generated.corrupt => Some(format!(
+                "{} corrupt payloads were sent and {} dead letters kept",
+                self.generated.corrupt, self.dead_letters
+            )),
+            _ if self.generated.readings == 0 => Some("no reading was generated".to_owned()),
+            _ if self.committed < accounted && self.kills == 0 => {
+                Some(format!("{} readings were committed and {accounted} accounted for", self.committed))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn rounded(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
+}
+
+fn latency(latencies: &[u32]) -> Latency {
+    let mut sorted = latencies.to_vec();
+    sorted.sort_unstable();
+    let at = |part: f64| sorted.get((sorted.len() as f64 * part) as usize).or(sorted.last()).copied().unwrap_or(0);
+    Latency { p50: at(0.5), p99: at(0.99) }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { generated, delivered, kinesis, latency_ms, .. } = self;
+        writeln!(
+            f,
+            "generated  {} readings, {} corrupt payloads (seed {})",
+            generated.readings, generated.corrupt, self.seed
+        )?;
+        writeln!(f, "committed  {}, {} of them sent twice by the broker", self.committed, self.door_repeats)?;
+        writeln!(
+            f,
+            "delivered  {} readings, {} lost, {} out of order; {} repeats recognised, {} gaps, {} dead letters",
+            delivered.unique,
+            delivered.lost,
+            delivered.out_of_order,
+            delivered.duplicates,
+            self.gaps,
+            self.dead_letters
+        )?;
+        writeln!(
+            f,
+            "kinesis    {} records in {} requests, {}; {} throttled, {} requests failed, {} cut off",
+            kinesis.records,
+            kinesis.requests,
+            ByteSize(kinesis.bytes),
+            kinesis.throttled,
+            kinesis.failed,
+            kinesis.cut
+        )?;
+        writeln!(
+            f,
+            "cost       {:.2} bytes a reading, {:.2} on the link with headers and replies; latency {} ms (p50), {} ms (p99)",
+            self.bytes_per_reading, self.link_bytes_per_reading, latency_ms.p50, latency_ms.p99
+        )?;
+        writeln!(
+            f,
+            "gateway    {} of memory at most, {:.2} s of processor time, {} written to disk, killed {} times",
+            ByteSize(self.rss_peak_bytes),
+            self.cpu_seconds,
+            ByteSize(self.disk_bytes_written),
+            self.kills
+        )?;
+        write!(f, "verdict    {}", self.verdict)
+    }
+}
