@@ -154,6 +154,10 @@ fn tls(section: &Section<'_>, secure: bool, url: Option<&Placed<String>>) -> Opt
         let what = format!("certificates for \"{}\", which is not encrypted", url.value);
         section.fault(&file.at, what, "write mqtts:// in the url, or leave the certificates out");
     }
+    if let (Some(cert), None) = (section.text("cert_file"), section.text("ca_file")) {
+        let remedy = "name the broker's CA, or the system's: /etc/ssl/certs/ca-certificates.crt";
+        section.fault(&cert.at, "`source.cert_file` without `ca_file`", remedy);
+    }
     let client = cert.zip(key).map(|(cert, key)| (cert.value, Secret(key.value)));
     secure.then(|| Tls { ca: ca.map(|ca| ca.value), client })
 }

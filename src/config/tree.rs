@@ -63,7 +63,11 @@ pub fn parse(text: &str, file: &Path) -> Result<Node, Vec<Fault>> {
         what: error.message().lines().next().unwrap_or("not TOML").to_owned(),
         remedy: "see https://toml.io for how it is written".to_owned(),
     };
-    Err(errors.into_iter().map(fault).collect())
+    let mut faults: Vec<_> = errors.into_iter().map(fault).collect();
+    faults.sort_by(|a, b| a.at.cmp(&b.at));
+    // What follows on the same line mostly follows from the first.
+    faults.dedup_by_key(|fault| fault.at.line);
+    Err(faults)
 }
 
 struct Places<'a> {
