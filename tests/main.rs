@@ -2,3 +2,4 @@
 
 mod road;
 mod support;
+mod vectors;

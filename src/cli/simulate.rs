@@ -80,13 +80,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     // Found out before anything starts; the gateway reads it again.
     args.config.as_deref().map(load::load).transpose()?;
-    let (dir, _temporary) = match &args.keep {
-        Some(dir) => (keep(dir)?, None),
-        None => {
-            let temporary = Temporary::new()?;
-            (temporary.0.clone(), Some(temporary))
-        }
-    };
+    // Gone with its name at the end of this function.
+    let temporary = Temporary::new()?;
+    let dir = args.keep.as_deref().map_or(Ok(temporary.0.clone()), keep)?;
     let settings = settings(&args, dir)?;
     let (until, bar) = (settings.duration, bar(settings.duration));
     let runtime = tokio::runtime::Runtime::new()?;

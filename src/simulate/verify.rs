@@ -1,20 +1,20 @@
 //! The independent check: what arrived in the stream against what the sensors' scripts say.
 //!
-//! It reads the records with the wire crate alone, applies the consumer's rule, and plays each script again beside
+//! It reads the records as `tidegate decode` does, applies the consumer's rule, and plays each script again beside
 //! what arrives from that sensor. Nothing here knows how a gateway works.
 //!
 //! Invariant: `unique + lost = generated`; every row taken is exactly one of unique, door repeat and corrupt.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use tidegate_wire::{Codec, Envelope, Row, Value, decode_body, decode_record};
+use tidegate_wire::{Row, Value};
 
 use super::consumer::{Admission, Consumer};
 use super::fleet::Ledger;
 use super::sensor::{COUNTER, Script, Sensor, Sent, What};
 use super::stream::Record;
+use crate::batch::read::{ReadRecord, read_record};
 
 /// What the check has found so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,11 +68,11 @@ impl Check {
 
     /// Takes what arrived in the stream, in the order of arrival.
     pub fn take(&mut self, record: &Record) {
-        let (envelope, rows) = match read(&record.data) {
+        let ReadRecord { envelope, rows } = match read_record(&record.data) {
             Ok(read) => read,
             Err(fault) => {
                 self.tally.unreadable += 1;
-                return self.fault(fault);
+                return self.fault(fault.to_string());
             }
         };
         let above = match self.consumer.admit(&envelope) {
@@ -166,21 +166,6 @@ impl Device {
     }
 }
 
-fn read(data: &[u8]) -> Result<(Envelope, Vec<Row>), String> {
-    let (envelope, body) = decode_record(data).map_err(|refusal| refusal.to_string())?;
-    let body = match envelope.codec {
-        Codec::None => Cow::Borrowed(body),
-        Codec::Zstd => Cow::Owned(
-            zstd::bulk::decompress(body, envelope.size as usize)
-                .map_err(|error| format!("a body does not decompress: {error}"))?,
-        ),
-    };
-    let mut rows = decode_body(&envelope, &body).map_err(|refusal| refusal.to_string())?;
-    // Inside a record readings are grouped by series; the order that counts is that of the offsets.
-    rows.sort_by_key(|row| row.offset);
-    Ok((envelope, rows))
-}
-
 fn is_same(sent: &Sent, row: &Row) -> bool {
     let arrived = |name: &str| row.fields.iter().find(|(known, _)| &**known == name).map(|(_, value)| value);
     row.time == sent.time.0
@@ -202,7 +187,7 @@ fn is_equal(sent: &Value, arrived: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use tidegate_wire::{ClockState, Series, encode_body, encode_record};
+    use tidegate_wire::{ClockState, Codec, Envelope, Series, encode_body, encode_record};
 
     use super::*;
     use crate::reading::Micros;

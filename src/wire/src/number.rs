@@ -42,7 +42,8 @@ pub fn integers(values: &[Number]) -> Option<Decimals> {
         Number::Float(_) => None,
     };
     let mut sums = values.iter().map(whole).collect::<Option<Vec<_>>>()?;
-    let mut exponent = 6;
+    // Zeros are multiples of anything.
+    let mut exponent = if sums.iter().all(|sum| *sum == 0) { 0 } else { 6 };
     while exponent > 0 && sums.iter().any(|n| n % WHOLE_POWERS[exponent] != 0) {
         exponent -= 1;
     }
@@ -65,7 +66,8 @@ pub fn decimals(values: &[f64]) -> Option<Decimals> {
         }
         sums.push(sum);
     }
-    Some(Decimals { exponent: -decimals, sums, exceptions })
+    let exponent = if sums.iter().all(|sum| *sum == 0) { 0 } else { -decimals };
+    Some(Decimals { exponent, sums, exceptions })
 }
 
 /// The decimals that cost least, with no more exceptions than are allowed.
