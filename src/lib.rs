@@ -37,6 +37,8 @@ pub mod source;
 /// The wiring and the stop order; the only module that knows everyone.
 pub mod gateway;
 
+/// The pause before the next attempt.
+pub mod backoff;
 /// One file a command.
 pub mod cli;
 /// The one place that asks for the time.

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Serialize, Serializer};
 pub use tidegate_wire::{Series, Value};
 
 /// Microseconds since the Unix epoch, UTC.
@@ -33,4 +34,21 @@ pub struct Reading {
     pub series: Arc<Series>,
     /// At least one. Names are unique; their order is the payload's.
     pub fields: Vec<(Arc<str>, Value)>,
+}
+
+/// A value as JSON writes it.
+///
+/// JSON has no word for what is not finite: it becomes null.
+pub struct Plain<'a>(pub &'a Value);
+
+impl Serialize for Plain<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::F64(n) => serializer.serialize_f64(*n),
+            Value::I64(n) => serializer.serialize_i64(*n),
+            Value::U64(n) => serializer.serialize_u64(*n),
+            Value::Bool(b) => serializer.serialize_bool(*b),
+            Value::Text(text) => serializer.serialize_str(text),
+        }
+    }
 }

@@ -1,5 +1,8 @@
 //! One test binary.
 
+mod faults;
 mod road;
+mod simulate;
 mod support;
+mod tidy;
 mod vectors;

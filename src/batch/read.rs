@@ -16,7 +16,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use tidegate_wire::{Codec, Envelope, Refusal, Row, decode_body, decode_record};
 
-use crate::reading::{Micros, Value};
+use crate::reading::{Micros, Plain};
 
 /// What one record held.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,21 +123,6 @@ struct Pairs<'a, V, P>(&'a [(Arc<str>, V)], fn(&'a V) -> P);
 impl<P: Serialize, V> Serialize for Pairs<'_, V, P> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(name, value)| (name, (self.1)(value))))
-    }
-}
-
-/// JSON has no word for what is not finite: it becomes null.
-pub(crate) struct Plain<'a>(pub &'a Value);
-
-impl Serialize for Plain<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Value::F64(n) => serializer.serialize_f64(*n),
-            Value::I64(n) => serializer.serialize_i64(*n),
-            Value::U64(n) => serializer.serialize_u64(*n),
-            Value::Bool(b) => serializer.serialize_bool(*b),
-            Value::Text(text) => serializer.serialize_str(text),
-        }
     }
 }
 

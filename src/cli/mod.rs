@@ -66,6 +66,6 @@ pub fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         eprintln!("tidegate: {error:#}");
-        ExitCode::FAILURE
+        if error.is::<load::Faulty>() { ExitCode::from(2) } else { ExitCode::FAILURE }
     })
 }

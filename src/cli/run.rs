@@ -21,13 +21,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let config = match load::load(&args.config) {
-        Ok(config) => config,
-        Err(faulty) => {
-            eprintln!("tidegate: {faulty}");
-            return Ok(ExitCode::from(2));
-        }
-    };
+    let config = load::load(&args.config)?;
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())?;

@@ -5,8 +5,7 @@ use serde_json::{Value as Json, json};
 
 use super::dead::{self, Kept};
 use super::{Cursors, Entry, Log, Queue, Reader, Step, Store, StoreError};
-use crate::batch::read::Plain;
-use crate::reading::Micros;
+use crate::reading::{Micros, Plain};
 
 /// The numbers of a data directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -23,7 +23,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::stream::{Gap, OnRoad, Stream, gap_reading};
-use super::{Mode, Outcome, RoadState, SendError, Sink, backoff};
+use super::{Mode, Outcome, RoadState, SendError, Sink};
+use crate::backoff;
 use crate::batch::lane::Removed;
 use crate::batch::{Limits, Record, Sealed, Sealer};
 use crate::clock::Clock;

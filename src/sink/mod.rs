@@ -6,7 +6,6 @@
 //!                                     └──── again ◀───────┘ after a pause, the same bytes
 //! ```
 
-pub mod backoff;
 pub mod delivery;
 pub mod kinesis;
 pub mod stream;

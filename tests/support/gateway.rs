@@ -105,6 +105,18 @@ impl TestGateway {
         }
     }
 
+    /// Returns once its port answers.
+    pub async fn alive(&mut self) {
+        let until = Instant::now() + PATIENCE;
+        while self.get("/healthz").await.is_err() {
+            if let Ok(Some(_)) = self.child.as_mut().unwrap().try_wait() {
+                panic!("the gateway ended: {:?}", self.wait());
+            }
+            assert!(Instant::now() < until, "it does not answer");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Status code and text of a page.
     pub async fn get(&self, path: &str) -> anyhow::Result<(u16, String)> {
         let (code, body) = tidegate::cli::ask::get(self.http, path, None).await?;

@@ -36,10 +36,10 @@ use self::connect::Refusal;
 use self::filters::Filters;
 use self::window::{Closed, Tag, Window};
 use super::{Cut, Delivery, Inbox, Reason, Rejected, State, StateSender};
+use crate::backoff;
 use crate::config::{self, Backoff, Protocol};
 use crate::decode::Decoder;
 use crate::metrics::Metrics;
-use crate::sink::backoff;
 
 const RECONNECT: Backoff = Backoff { base: Duration::from_millis(500), max: Duration::from_secs(30) };
 /// A packet above the limit comes again at once: the broker is given time, and others the line.

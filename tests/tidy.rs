@@ -1,0 +1,126 @@
+//! What the house leaves out: each rule is about something absent from the source.
+
+use std::path::{Path, PathBuf};
+
+struct File {
+    /// Below `src/`.
+    path: String,
+    /// Without comments, and without the tests at its end.
+    code: String,
+}
+
+fn files() -> Vec<File> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    gather(&root, &root, &mut files);
+    assert!(files.len() > 50, "{}", files.len());
+    files
+}
+
+fn gather(root: &Path, directory: &Path, files: &mut Vec<File>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            if path.file_name().unwrap() != "tests" {
+                gather(root, &path, files);
+            }
+        } else if path.extension().is_some_and(|end| end == "rs") && path.file_name().unwrap() != "tests.rs" {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+            let text = text.split("#[cfg(test)]\npub(crate) mod tests {").next().unwrap();
+            let lines = text.lines().map(|line| line.split("//").next().unwrap());
+            let code = lines.collect::<Vec<_>>().join("\n");
+            files.push(File { path: path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(), code });
+        }
+    }
+}
+
+/// Asserts that none of these words stands in the files a rule is about.
+fn absent(words: &[&str], from: impl Fn(&str) -> bool, why: &str) {
+    let files = files();
+    let concerned: Vec<_> = files.iter().filter(|file| from(&file.path)).collect();
+    assert!(!concerned.is_empty(), "the rule is about nothing: {why}");
+    for file in concerned {
+        for (number, line) in file.code.lines().enumerate() {
+            for word in words {
+                assert!(!line.contains(word), "src/{}:{}: `{word}`: {why}", file.path, number + 1);
+            }
+        }
+    }
+}
+
+/// Asserts that a word stands in these places, and nowhere else.
+fn only_in(word: &str, places: &[&str]) {
+    for place in places {
+        let used = files().iter().any(|file| file.path.starts_with(place) && file.code.contains(word));
+        assert!(used, "`{word}` is not in src/{place}: the rule has outlived it");
+    }
+    absent(&[word], |path| !places.iter().any(|place| path.starts_with(place)), "it belongs elsewhere");
+}
+
+fn is_pure(path: &str) -> bool {
+    ["decode/", "batch/", "wire/", "simulate/sensor.rs", "simulate/consumer.rs"]
+        .iter()
+        .any(|pure| path.starts_with(pure))
+}
+
+#[test]
+fn the_middle_is_pure() {
+    let words = ["async ", ".await", "tokio::", "Instant::now", "SystemTime", "std::fs", "std::net", "std::io::Write"];
+    absent(&words, is_pure, "no async, clock, randomness, I/O or logging in the pure middle");
+    absent(&["tracing::", "println!"], is_pure, "no logging in the pure middle");
+    absent(&["std::", "unsafe "], |path| path.starts_with("wire/src"), "the wire needs no operating system");
+}
+
+#[test]
+fn each_dependency_touches_its_own_place() {
+    only_in("sled::", &["queue/store.rs"]);
+    only_in("rumqttc", &["source/mqtt/", "simulate/"]);
+    only_in("aws_sdk_kinesis", &["sink/kinesis.rs"]);
+    only_in("aws_config", &["sink/kinesis.rs"]);
+    only_in("axum::", &["http/", "simulate/stream/"]);
+    only_in("anyhow::", &["cli/", "simulate/"]);
+    only_in("prometheus::", &["metrics.rs"]);
+}
+
+#[test]
+fn who_confirms_and_who_moves_a_cursor() {
+    only_in("ack.confirm(", &["queue/writer.rs"]);
+    only_in("cursors.store(", &["sink/delivery.rs"]);
+    let log = files().into_iter().find(|file| file.path == "queue/log.rs").unwrap();
+    let (before, _) = log.code.split_once("pub struct Appender").unwrap();
+    assert!(!before.rsplit('}').next().unwrap().contains("Clone"), "there is one appender");
+}
+
+#[test]
+fn nothing_is_unbounded_and_nothing_unsafe() {
+    absent(&["unbounded_channel", "mpsc::channel::<", "unsafe {"], |_| true, "every place is bounded");
+    for root in ["lib.rs", "wire/src/lib.rs"] {
+        let text = std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src").join(root)).unwrap();
+        assert!(text.contains("#![forbid(unsafe_code)]"), "{root}");
+    }
+}
+
+#[test]
+fn sources_know_neither_the_queue_nor_the_road() {
+    absent(
+        &["crate::queue", "crate::sink", "crate::batch"],
+        |path| path.starts_with("source/"),
+        "a source knows Inbox and Ack",
+    );
+    absent(
+        &["crate::sink", "crate::source"],
+        |path| path.starts_with("batch/"),
+        "the batch knows readings and the wire",
+    );
+    absent(&["crate::sink", "crate::batch", "crate::http"], |path| path.starts_with("queue/"), "the log knows no road");
+    absent(&["crate::queue", "crate::sink", "crate::source"], |path| path.starts_with("http/"), "status comes to it");
+}
+
+#[test]
+fn a_file_can_be_read_in_one_sitting() {
+    for file in files() {
+        let lines = file.code.lines().filter(|line| !line.trim().is_empty()).count();
+        assert!(lines <= 420, "src/{} has {lines} lines of code: find the idea that hides in it", file.path);
+    }
+}
