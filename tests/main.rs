@@ -1,5 +1,6 @@
 //! One test binary.
 
+mod cloud;
 mod faults;
 mod road;
 mod simulate;

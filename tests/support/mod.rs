@@ -1,6 +1,7 @@
 //! What several tests need.
 
 pub mod gateway;
+pub mod moto;
 pub mod readings;
 
 use std::path::PathBuf;
