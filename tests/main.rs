@@ -2,6 +2,7 @@
 
 mod cloud;
 mod faults;
+mod promises;
 mod road;
 mod simulate;
 mod support;

@@ -33,7 +33,7 @@ impl TestGateway {
     pub fn new(name: &str, mqtt_port: u16, endpoint: &str, more: &str) -> Self {
         let source = format!(
             "[[source]]\ntype = \"mqtt\"\nname = \"plant\"\nurl = \"mqtt://127.0.0.1:{mqtt_port}\"\nclient_id = \"{name}\"\n\
-             [[source.subscribe]]\nfilter = \"sensors/+/t\"\ntopic = \"sensors/{{device}}/t\"\nformat = \"json\"\ntime = \"ts\"\n"
+             [[source.subscribe]]\nfilter = \"sensors/+/telemetry\"\ntopic = \"sensors/{{device}}/telemetry\"\nformat = \"json\"\ntime = \"ts\"\n"
         );
         Self::with_sources(name, &source, endpoint, more)
     }

@@ -1,8 +1,10 @@
 //! What several tests need.
 
 pub mod gateway;
+pub mod mosquitto;
 pub mod moto;
 pub mod readings;
+pub mod scene;
 
 use std::path::PathBuf;
 
