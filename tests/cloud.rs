@@ -1,4 +1,4 @@
-//! From sensors to a Kinesis that is not ours, read back as a consumer reads: with GetRecords.
+//! From sensors to a Kinesis that is not ours, read back as a consumer reads: with `GetRecords`.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -129,6 +129,7 @@ impl<P: Serialize, V> Serialize for Pairs<'_, V, P> {
 #[cfg(test)]
 pub(crate) mod tests {
     use serde_cbor::Value as Cbor;
+    use tidegate_wire::Value;
 
     use super::*;
 

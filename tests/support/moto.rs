@@ -1,4 +1,4 @@
-//! A Kinesis emulator that is not ours: moto, from PyPI.
+//! A Kinesis emulator that is not ours: moto, from `PyPI`.
 
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
