@@ -11,12 +11,13 @@
 //! - what `create` and `put` wrote is durable, name and all, when they return;
 //! - a panic inside sled is an error here.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Once, OnceLock};
 
 use bytes::Bytes;
 
@@ -130,7 +131,7 @@ impl Store for SledStore {
     fn create(&self, log: &str, number: u32, head: &[u8]) -> Result<Arc<dyn Generation>, StoreError> {
         let dir = self.directory(log, number);
         let made = SledGeneration::open(&dir)?;
-        guard(&dir, || made.db.insert(HEAD, head).map(drop))?;
+        made.with(|db| db.insert(HEAD, head).map(drop))?;
         made.sync()?;
         sync_directory(&dir)?;
         sync_directory(&self.root.join(log))?;
@@ -209,7 +210,8 @@ impl Store for SledStore {
 }
 
 struct SledGeneration {
-    db: sled::Db,
+    /// There until it is dropped.
+    db: Option<sled::Db>,
     /// Our own handle on sled's file: the one that is really synced.
     file: File,
     dir: PathBuf,
@@ -227,9 +229,13 @@ impl SledGeneration {
         let db = guard(dir, || config.open())?;
         let path = dir.join("db");
         let file = File::options().read(true).write(true).open(&path).map_err(io_error("cannot open", &path))?;
-        let opened = Self { db, file, dir: dir.to_owned() };
+        let opened = Self { db: Some(db), file, dir: dir.to_owned() };
         opened.assert_no_blobs()?;
         Ok(opened)
+    }
+
+    fn with<T>(&self, call: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, StoreError> {
+        guard(&self.dir, || call(self.db.as_ref().expect("it is open until it is dropped")))
     }
 
     fn assert_no_blobs(&self) -> Result<(), StoreError> {
@@ -251,27 +257,38 @@ impl Generation for SledGeneration {
             assert!(chunk.len() <= VALUE_MAX, "a chunk of {} bytes would go to blobs/", chunk.len());
             batch.insert(&number.to_be_bytes(), chunk.as_slice());
         }
-        guard(&self.dir, || self.db.apply_batch(batch))
+        self.with(|db| db.apply_batch(batch))
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        guard(&self.dir, || self.db.flush().map(drop))?;
+        self.with(|db| db.flush().map(drop))?;
         // What makes it durable: sled's flush alone does not survive a power cut.
         self.file.sync_data().map_err(io_error("cannot sync", &self.dir))
     }
 
     fn head(&self) -> Result<Option<Bytes>, StoreError> {
-        guard(&self.dir, || self.db.get(HEAD)).map(owned)
+        self.with(|db| db.get(HEAD)).map(owned)
     }
 
     fn get(&self, number: u64) -> Result<Option<Bytes>, StoreError> {
-        guard(&self.dir, || self.db.get(number.to_be_bytes())).map(owned)
+        self.with(|db| db.get(number.to_be_bytes())).map(owned)
     }
 
     fn next(&self, number: u64) -> Result<Option<u64>, StoreError> {
         // Chunk numbers are eight bytes long; the head's key, four bytes of letters, sorts behind any of them.
-        let found = guard(&self.dir, || self.db.range(number.to_be_bytes()..).keys().next().transpose())?;
+        let found = self.with(|db| db.range(number.to_be_bytes()..).keys().next().transpose())?;
         Ok(found.and_then(|key| key.as_ref().try_into().ok()).map(u64::from_be_bytes))
+    }
+}
+
+impl Drop for SledGeneration {
+    /// sled syncs as it closes, and panics where the disk refuses that: everything acknowledged is safe by then.
+    fn drop(&mut self) {
+        let db = self.db.take();
+        let _ = guard(&self.dir, || {
+            drop(db);
+            Ok(())
+        });
     }
 }
 
@@ -279,9 +296,26 @@ fn owned(value: Option<sled::IVec>) -> Option<Bytes> {
     value.map(|value| Bytes::copy_from_slice(&value))
 }
 
+thread_local! {
+    /// Whether this thread is inside sled: a panic there is an error that is told elsewhere, not a crash to report.
+    static IN_SLED: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Calls into sled: its errors are ours, and its panics are damage.
 fn guard<T>(dir: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
-    match catch_unwind(AssertUnwindSafe(call)) {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let report = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !IN_SLED.get() {
+                report(panic)
+            }
+        }));
+    });
+    let outer = IN_SLED.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(call));
+    IN_SLED.set(outer);
+    match result {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(sled::Error::Io(error))) => Err(io_error("cannot use", dir)(error)),
         Ok(Err(error)) => Err(StoreError::Damaged { path: dir.to_owned(), why: error.to_string() }),
