@@ -187,7 +187,7 @@ impl Lane {
             if !run.rows.is_empty() {
                 break;
             }
-            self.runs.pop_front();
+            self.drop_empty_runs();
         }
         removed
     }
@@ -229,4 +229,24 @@ fn weight(row: &Row) -> usize {
         Value::F64(_) | Value::I64(_) | Value::U64(_) => 5,
     };
     8 + row.fields.iter().map(|(_, value)| field(value)).sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(offset: u64) -> Row {
+        Row { offset, time: 0, received: None, series: Arc::default(), fields: Vec::new() }
+    }
+
+    #[test]
+    fn a_gap_behind_what_is_shed_is_what_the_next_record_names() {
+        let mut lane = Lane::new("g", "readings", 0, None);
+        (0..10).for_each(|offset| lane.push(row(offset), 1, true, Micros(0)));
+        lane.skip((1, 20));
+        let removed = lane.shed(15).unwrap();
+        assert_eq!((removed.from, removed.to, removed.count), ((1, 0), (1, 9), 10));
+        lane.push(row(21), 1, true, Micros(0));
+        assert_eq!(lane.first(), Some((21, Some((1, 20)))));
+    }
 }
