@@ -76,8 +76,8 @@ fn the_middle_is_pure() {
 fn each_dependency_touches_its_own_place() {
     only_in("sled::", &["queue/store.rs"]);
     only_in("rumqttc", &["source/mqtt/", "simulate/"]);
-    only_in("aws_sdk_kinesis", &["sink/kinesis.rs"]);
-    only_in("aws_config", &["sink/kinesis.rs"]);
+    only_in("aws_sdk_kinesis", &["sink/kinesis.rs", "simulate/cloud.rs"]);
+    only_in("aws_config", &["sink/kinesis.rs", "simulate/cloud.rs"]);
     only_in("axum::", &["http/", "simulate/stream/"]);
     only_in("anyhow::", &["cli/", "simulate/"]);
     only_in("prometheus::", &["metrics.rs"]);

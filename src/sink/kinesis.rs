@@ -95,7 +95,7 @@ impl Kinesis {
                 SendError::Unreachable(format!("no connection to Kinesis: {}", why.unwrap_or_default()))
             }
             other => {
-                let whole = chain(other);
+                let whole = sentence(other);
                 if whole.contains("redentials") {
                     SendError::Refused(
                         "no AWS credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or an \
@@ -159,7 +159,7 @@ fn is_clock(code: &str, message: &str) -> bool {
 }
 
 /// What happened and why, in one sentence.
-fn chain(error: &dyn std::error::Error) -> String {
+pub fn sentence(error: &dyn std::error::Error) -> String {
     let mut told = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
