@@ -61,6 +61,7 @@ struct Rig {
     lanes: u32,
     max_record: usize,
     max_request: usize,
+    max_age: Duration,
 }
 
 impl Rig {
@@ -99,6 +100,7 @@ impl Rig {
             lanes,
             max_record: 1 << 20,
             max_request: 5 << 20,
+            max_age: Duration::from_millis(5),
         }
     }
 
@@ -160,7 +162,7 @@ impl Rig {
             writer: self.requests.clone(),
             shed_before: self.shed_before.subscribe(),
             limits: Limits { target: 4096, max_record: self.max_record, compression: Compression::Zstd, level: 3 },
-            max_age: Duration::from_millis(5),
+            max_age: self.max_age,
             max_request: self.max_request,
             backoff: Backoff { base: Duration::from_millis(1), max: Duration::from_millis(4) },
             state: self.state.clone(),
@@ -596,4 +598,16 @@ async fn a_request_holds_no_more_records_and_bytes_than_kinesis_takes() {
     assert!(sizes.iter().all(|(records, bytes)| *records <= 500 && *bytes <= 5 << 20), "{sizes:?}");
     assert!(sizes.iter().any(|(records, _)| *records == 500), "{sizes:?}");
     assert!(sizes.iter().any(|(records, bytes)| *records < 500 && *bytes > 90 << 10), "{sizes:?}");
+}
+
+#[tokio::test]
+async fn what_waited_before_a_start_does_not_wait_for_company_again_and_goes_together() {
+    let dir = TempDir::new("road-overdue");
+    let mut rig = Rig::new(&dir, 1, all_taken);
+    rig.max_age = Duration::from_hours(1);
+    for _ in 0..300 {
+        rig.commit("a", "before").await;
+    }
+    rig.deliver_until(true, |rig| rig.texts().len() == 300).await;
+    assert_eq!(rig.taken().iter().filter(|record| record.envelope.stream == "readings").count(), 1);
 }

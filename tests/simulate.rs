@@ -46,7 +46,7 @@ fn a_stream_that_loses_changes_or_reorders_a_record_is_found_out() {
     let dir = TempDir::new("sabotage");
     let file = dir.path.join("quick.toml");
     std::fs::write(&file, QUICK).unwrap();
-    let quick = ["--duration", "2s", "--config", file.to_str().unwrap(), "--sabotage"];
+    let quick = ["--duration", "3s", "--config", file.to_str().unwrap(), "--sabotage"];
     let found_out = |sabotage: &str, verdict: &str| {
         let (code, report) = simulate(&[&quick[..], &[sabotage]].concat());
         let said = report["verdict"].as_str().unwrap();

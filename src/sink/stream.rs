@@ -32,6 +32,8 @@ pub struct Stream {
     received: bool,
     /// The epoch of the last entry read.
     epoch: u64,
+    /// Entries before this offset have waited for company already, in an earlier life.
+    backlog: u64,
 }
 
 /// A lane and the record it has on the road.
@@ -42,6 +44,9 @@ pub struct Road {
     from: u64,
     /// Since when something has been waiting in the lane.
     since: Option<Instant>,
+    /// Whether something in it has waited since before the last start: a gateway that is killed more often than
+    /// `max_age` must deliver all the same.
+    overdue: bool,
 }
 
 /// A record that was sealed and is not settled.
@@ -88,7 +93,8 @@ impl Stream {
         let epoch = last.map_or(0, |(epoch, _)| epoch);
         let roads = cursors.lanes.iter().map(|(number, cursor)| (*number, Road::new(&gateway, name, *number, *cursor)));
         let reader = Reader::new(&log, from);
-        let mut stream = Self { name, lanes: roads.collect(), gateway, reader, log, spans, received, epoch };
+        let backlog = log.durable().offset;
+        let mut stream = Self { name, lanes: roads.collect(), gateway, reader, log, spans, received, epoch, backlog };
         stream.open_lanes();
         Ok(stream)
     }
@@ -128,13 +134,16 @@ impl Stream {
         now: Instant,
     ) -> Vec<Sealed> {
         let mut sealed = Vec::new();
+        // What is there already is company that need not be waited for.
+        let all_read = !self.has_more(limits);
         for road in self.lanes.values_mut() {
-            let ripe = road.since.is_some_and(|since| now >= since + max_age) || road.lane.is_full(limits);
-            if road.record.is_some() || !ripe {
+            let aged = road.overdue || road.since.is_some_and(|since| now >= since + max_age);
+            if road.record.is_some() || !(aged && all_read || road.lane.is_full(limits)) {
                 continue;
             }
             let Some(made) = road.lane.seal(limits, sealer) else { continue };
             road.since = (!road.lane.is_empty()).then_some(now);
+            road.overdue = road.lane.first().is_some_and(|(first, _)| first < self.backlog);
             if let Sealed::Record(record) = &made {
                 road.record = Some(OnRoad { record: record.clone(), failed: 0, due: now, invalid: 0 });
             }
@@ -166,6 +175,7 @@ impl Stream {
                     removed.insert(*number, Removed::and(removed.get(number).copied(), more));
                 }
                 road.since = (!road.lane.is_empty()).then_some(road.since.unwrap_or(now));
+                road.overdue &= !road.lane.is_empty();
             }
             if self.reader.offset() >= before {
                 break;
@@ -225,6 +235,7 @@ impl Stream {
             let received = self.received.then_some(arrived.0);
             let row = Row { offset, time, received, series: reading.series, fields: reading.fields };
             road.since.get_or_insert(now);
+            road.overdue |= offset < self.backlog;
             road.lane.push(row, group.epoch, stamp.synced, arrived);
         }
     }
@@ -272,7 +283,13 @@ impl Stream {
 
 impl Road {
     fn new(gateway: &str, stream: &'static str, number: u32, cursor: Cursor) -> Self {
-        Self { lane: Lane::new(gateway, stream, number, cursor.prev), record: None, from: cursor.done, since: None }
+        Self {
+            lane: Lane::new(gateway, stream, number, cursor.prev),
+            record: None,
+            from: cursor.done,
+            since: None,
+            overdue: false,
+        }
     }
 }
 

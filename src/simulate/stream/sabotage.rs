@@ -18,7 +18,7 @@ pub enum Sabotage {
     Swap,
 }
 
-/// Does it once, to the second record of readings.
+/// Does it once, to the first record of readings.
 pub struct Saboteur {
     plan: Option<Sabotage>,
     seen: u32,
@@ -36,13 +36,13 @@ impl Saboteur {
         let Some(plan) = self.plan.filter(|_| is_readings()) else { return vec![record] };
         self.seen += 1;
         match (self.seen, plan) {
-            (2, Sabotage::Lose) => Vec::new(),
-            (2, Sabotage::Change) => vec![changed(record)],
-            (2, Sabotage::Swap) => {
+            (1, Sabotage::Lose) => Vec::new(),
+            (1, Sabotage::Change) => vec![changed(record)],
+            (1, Sabotage::Swap) => {
                 self.held = Some(record);
                 Vec::new()
             }
-            (3, Sabotage::Swap) => [Some(record), self.held.take()].into_iter().flatten().collect(),
+            (2, Sabotage::Swap) => [Some(record), self.held.take()].into_iter().flatten().collect(),
             _ => vec![record],
         }
     }
