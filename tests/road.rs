@@ -15,6 +15,7 @@ use tidegate::queue::writer::{Options, StoreState};
 use tidegate::queue::{Cursor, Cursors, Queue, Request, SledStore, Span, Store, StreamCursors, Writer, dead};
 use tidegate::reading::{Reading, Series, Value};
 use tidegate::sink::delivery::Delivery;
+use tidegate::sink::losses::Losses;
 use tidegate::sink::stream::Stream;
 use tidegate::sink::{Mode, Outcome, RoadState, SendError, Sink};
 use tidegate::source::{Delivery as Message, Inbox};
@@ -153,13 +154,19 @@ impl Rig {
             let cursors = cursors.streams.get(name).cloned().unwrap_or_default();
             Stream::new(name, "gw".into(), log, &cursors, lanes, false).unwrap()
         };
+        let losses = Losses {
+            gateway: "gw".into(),
+            writer: self.requests.clone(),
+            state: self.state.clone(),
+            metrics: Metrics::new(),
+        };
         Delivery {
             sink,
             store: self.store.clone(),
             gateway: "gw".into(),
             readings: stream("readings", self.queue.readings.clone(), self.lanes),
             gaps: stream("gaps", self.queue.notes.clone(), 1),
-            writer: self.requests.clone(),
+            losses,
             shed_before: self.shed_before.subscribe(),
             limits: Limits { target: 4096, max_record: self.max_record, compression: Compression::Zstd, level: 3 },
             max_age: self.max_age,

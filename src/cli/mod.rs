@@ -34,7 +34,7 @@ enum Command {
     /// Run the gateway until SIGINT or SIGTERM
     Run(run::Args),
     /// Run the whole gateway against simulated sensors and a simulated stream, and check that nothing is lost
-    Simulate(simulate::Args),
+    Simulate(Box<simulate::Args>),
     /// Check a configuration: every fault at once, with line and column
     Check(check::Args),
     /// Write a commented starter configuration to stdout
@@ -56,7 +56,7 @@ pub fn main() -> ExitCode {
     logs::start(&logs, matches!(command, Command::Run(_)));
     let result = match command {
         Command::Run(args) => run::run(args),
-        Command::Simulate(args) => simulate::run(args),
+        Command::Simulate(args) => simulate::run(*args),
         Command::Check(args) => check::run(args),
         Command::Init(args) => init::run(args),
         Command::Status(args) => status::run(args),

@@ -19,10 +19,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::stream::{Gap, OnRoad, Stream, gap_reading};
+use super::losses::Losses;
+use super::stream::{OnRoad, Stream};
 use super::{Mode, Outcome, RoadState, SendError, Sink};
 use crate::backoff;
 use crate::batch::lane::Removed;
@@ -30,7 +31,7 @@ use crate::batch::{Limits, Record, Sealed, Sealer};
 use crate::clock::Clock;
 use crate::config;
 use crate::metrics::Metrics;
-use crate::queue::{Cursors, Letter, Request, Store, StoreError};
+use crate::queue::{Cursors, Store, StoreError};
 use crate::reading::Micros;
 use crate::source::Reason;
 
@@ -53,7 +54,7 @@ pub struct Delivery<S> {
     pub gateway: Arc<str>,
     pub readings: Stream,
     pub gaps: Stream,
-    pub writer: mpsc::Sender<Request>,
+    pub losses: Losses,
     pub shed_before: watch::Receiver<u64>,
     pub limits: Limits,
     pub max_age: Duration,
@@ -143,7 +144,7 @@ impl<S: Sink> Delivery<S> {
         let count: u64 = gaps.iter().filter(|gap| gap.reason == "shed").map(|gap| gap.removed.count).sum();
         tracing::warn!(readings = count, before_offset = before, "the oldest readings were shed: the queue is full");
         self.metrics.shed_readings.inc_by(count);
-        self.write_gaps(&gaps).await?;
+        self.losses.write_gaps(&gaps).await?;
         self.cursors().store(&*self.store)?;
         self.readings.log.release(before)?;
         Ok(())
@@ -157,7 +158,7 @@ impl<S: Sink> Delivery<S> {
             let Removed { from, to, .. } = gap.removed;
             tracing::error!(stream = gap.stream, from = from.1, to = to.1, "entries in the log cannot be read");
         }
-        self.write_gaps(&lost).await
+        self.losses.write_gaps(&lost).await
     }
 
     async fn seal(&mut self, limits: &Limits, turn: &mut Turn) -> Result<(), DeliveryError> {
@@ -174,7 +175,7 @@ impl<S: Sink> Delivery<S> {
                 Sealed::TooLarge(record) => {
                     let detail =
                         format!("a record of {} bytes, and max_record is {}", record.size(), limits.max_record);
-                    self.bury(&record, Reason::RecordTooLarge, detail).await?;
+                    self.losses.bury(&record, Reason::RecordTooLarge, detail).await?;
                 }
             }
         }
@@ -274,7 +275,7 @@ impl<S: Sink> Delivery<S> {
             && let Some(on) = self.road_record(*at).take_if(|on| on.invalid >= INVALID_TRIES)
         {
             turn.accepted = false;
-            return self.bury(&on.record, Reason::Refused, why).await;
+            return self.losses.bury(&on.record, Reason::Refused, why).await;
         }
         let why = format!("Kinesis finds the request invalid: {why}; check the [kinesis] section");
         self.tell(Mode::Refused, Some(why));
@@ -325,49 +326,6 @@ impl<S: Sink> Delivery<S> {
             state.why = why;
             state.backoff_seconds = seconds;
         });
-    }
-
-    /// Makes a record a dead letter, and its entries a gap.
-    async fn bury(&mut self, record: &Record, reason: Reason, detail: String) -> Result<(), DeliveryError> {
-        tracing::error!(
-            stream = record.stream,
-            lane = record.lane,
-            readings = record.count,
-            detail,
-            "a record is given up"
-        );
-        let letter = Letter {
-            source: "tidegate".into(),
-            origin: record.key.clone(),
-            reason: reason.label().into(),
-            detail,
-            payload: record.data.clone(),
-            length: record.data.len() as u64,
-            sha256: None,
-        };
-        let (done, written) = oneshot::channel();
-        self.ask(Request::Letters(vec![letter], done), written).await?;
-        let (from, to) = ((record.epoch, record.first), (record.epoch, record.last));
-        let removed = Removed { from, to, count: record.count };
-        self.write_gaps(&[Gap { stream: record.stream, lane: record.lane, removed, reason: "dead-lettered" }]).await
-    }
-
-    async fn write_gaps(&mut self, gaps: &[Gap]) -> Result<(), DeliveryError> {
-        if gaps.is_empty() {
-            return Ok(());
-        }
-        for gap in gaps {
-            self.metrics.gaps.with_label_values(&[gap.reason]).inc();
-        }
-        self.state.send_modify(|state| state.gaps += gaps.len() as u64);
-        let readings = gaps.iter().map(|gap| gap_reading(&self.gateway, gap)).collect();
-        let (done, written) = oneshot::channel();
-        self.ask(Request::Gaps(readings, done), written).await
-    }
-
-    async fn ask(&self, request: Request, answer: oneshot::Receiver<()>) -> Result<(), DeliveryError> {
-        self.writer.send(request).await.map_err(|_| DeliveryError::WriterGone)?;
-        answer.await.map_err(|_| DeliveryError::WriterGone)
     }
 
     /// Saves the cursors, now and then and before a generation goes.

@@ -10,13 +10,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidegate_wire::{Row, Series, Value};
+use tidegate_wire::Row;
 use tokio::time::Instant;
 
+use super::losses::Gap;
 use crate::batch::lane::Removed;
 use crate::batch::{Lane, Limits, Record, Sealed, Sealer, lane_of};
 use crate::queue::{Cursor, Entry, Group, Log, Reader, Span, Step, StoreError, StreamCursors};
-use crate::reading::{Micros, Reading};
+use crate::reading::Micros;
 
 /// How many groups are read before anything else gets its turn.
 const GROUPS_A_STEP: usize = 64;
@@ -64,15 +65,6 @@ impl OnRoad {
     pub fn is_alone(&self) -> bool {
         self.invalid > 0
     }
-}
-
-/// Entries of a lane that will never be delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gap {
-    pub stream: &'static str,
-    pub lane: u32,
-    pub removed: Removed,
-    pub reason: &'static str,
 }
 
 impl Stream {
@@ -308,24 +300,4 @@ fn plan(spans: &[Span], lanes: u32, end: u64) -> Vec<Span> {
         }
     }
     spans
-}
-
-/// The record of a gap, as the stream `gaps` carries it.
-#[must_use]
-pub fn gap_reading(gateway: &Arc<str>, gap: &Gap) -> Reading {
-    let Removed { from, to, count } = gap.removed;
-    let number = |n: u64| Value::from(n);
-    let fields = [
-        ("stream", Value::Text(gap.stream.into())),
-        ("lane", number(gap.lane.into())),
-        ("from_epoch", number(from.0)),
-        ("from", number(from.1)),
-        ("to_epoch", number(to.0)),
-        ("to", number(to.1)),
-        ("count", number(count)),
-        ("reason", Value::Text(gap.reason.into())),
-    ];
-    let series = Series { source: "tidegate".into(), device: gateway.clone(), tags: Vec::new(), window: None };
-    let fields = fields.into_iter().map(|(name, value)| (name.into(), value)).collect();
-    Reading { time: None, series: Arc::new(series), fields }
 }

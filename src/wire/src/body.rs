@@ -247,8 +247,10 @@ fn read_group(input: &mut Reader<'_>, count: usize, rows: &mut Vec<Row>, cells: 
     read_fields(input, &mut rows[start..], cells)
 }
 
-fn read_tags(input: &mut Reader<'_>) -> Result<Vec<(Arc<str>, Arc<str>)>, Refusal> {
-    let mut tags: Vec<(Arc<str>, Arc<str>)> = Vec::new();
+type Tags = Vec<(Arc<str>, Arc<str>)>;
+
+fn read_tags(input: &mut Reader<'_>) -> Result<Tags, Refusal> {
+    let mut tags = Tags::new();
     for _ in 0..input.map()? {
         let (name, value) = (input.text()?, input.text()?);
         if tags.last().is_some_and(|(before, _)| **before >= *name) {
