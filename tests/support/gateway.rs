@@ -17,8 +17,6 @@ pub struct TestGateway {
     pub http: SocketAddr,
     config: PathBuf,
     child: Option<Child>,
-    /// What comes before the binary on the command line: `strace …`.
-    wrapper: Vec<String>,
 }
 
 /// How a process ended, and what it said.
@@ -49,12 +47,7 @@ impl TestGateway {
         );
         let config = dir.path.join("tidegate.toml");
         std::fs::write(&config, text).unwrap();
-        Self { dir, http, config, child: None, wrapper: Vec::new() }
-    }
-
-    pub fn wrapped(mut self, wrapper: &[&str]) -> Self {
-        self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
-        self
+        Self { dir, http, config, child: None }
     }
 
     pub fn config(&self) -> &Path {
@@ -74,11 +67,10 @@ impl TestGateway {
     /// Starts the process; it may be on its way to an error.
     pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "it runs already");
-        let binary = env!("CARGO_BIN_EXE_tidegate").to_owned();
-        let mut words = self.wrapper.clone();
-        words.extend([binary, "run".to_owned(), "-c".to_owned(), self.config.display().to_string()]);
-        let child = Command::new(&words[0])
-            .args(&words[1..])
+        let binary = env!("CARGO_BIN_EXE_tidegate");
+        let child = Command::new(binary)
+            .args(["run", "-c"])
+            .arg(&self.config)
             .env("AWS_ACCESS_KEY_ID", "test")
             .env("AWS_SECRET_ACCESS_KEY", "test")
             .env("AWS_EC2_METADATA_DISABLED", "true")

@@ -6,8 +6,6 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
-
 use super::TempDir;
 use super::gateway::{PATIENCE, free_address};
 
@@ -61,13 +59,6 @@ impl Mosquitto {
     pub fn kill(&mut self) {
         let mut child = self.child.take().unwrap();
         child.kill().unwrap();
-        child.wait().unwrap();
-    }
-
-    /// SIGTERM: it saves what it has, if it is told to.
-    pub fn stop(&mut self) {
-        let mut child = self.child.take().unwrap();
-        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
         child.wait().unwrap();
     }
 
