@@ -18,6 +18,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once, OnceLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -25,6 +26,9 @@ use bytes::Bytes;
 pub const VALUE_MAX: usize = 15 * 1024;
 const SEGMENT: usize = 1 << 20;
 const _: () = assert!(17 * VALUE_MAX < SEGMENT / 4, "a leaf this large would go to blobs/, which sled does not sync");
+
+/// How long closing a generation may take, on a card that is slow to sync.
+const CLOSING: Duration = Duration::from_secs(30);
 
 const HEAD: &[u8] = b"head";
 const GONE: &str = ".gone";
@@ -226,7 +230,7 @@ impl SledGeneration {
             .cache_capacity(2 << 20)
             .flush_every_ms(None)
             .mode(sled::Mode::HighThroughput);
-        let db = guard(dir, || config.open())?;
+        let db = open_unlocked(dir, &config)?;
         let path = dir.join("db");
         let file = File::options().read(true).write(true).open(&path).map_err(io_error("cannot open", &path))?;
         let opened = Self { db: Some(db), file, dir: dir.to_owned() };
@@ -323,6 +327,22 @@ fn guard<T>(dir: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, Sto
     }
 }
 
+/// Opens a database that this process may still be closing: another thread let go of it a moment ago, and sled syncs
+/// before it unlocks. No other process has it: the directory is ours.
+fn open_unlocked(dir: &Path, config: &sled::Config) -> Result<sled::Db, StoreError> {
+    let until = Instant::now() + CLOSING;
+    loop {
+        match guard(dir, || config.open()) {
+            Err(StoreError::Io { source, .. })
+                if source.to_string().contains("could not acquire lock") && Instant::now() < until =>
+            {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            opened => return opened,
+        }
+    }
+}
+
 /// On a full disk sled leaves an empty snapshot behind, and then takes the whole database for corrupt.
 fn remove_half_snapshots(dir: &Path) -> Result<(), StoreError> {
     let Ok(entries) = fs::read_dir(dir) else { return Ok(()) };
@@ -358,5 +378,34 @@ fn io_error<'a>(what: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Sto
     move |source| match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::DiskFull { path: path.to_owned() },
         _ => StoreError::Io { what, path: path.to_owned(), source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generation_can_be_opened_while_another_thread_is_closing_it() {
+        let dir = std::env::temp_dir().join(format!("tidegate-store-{}", std::process::id()));
+        let store = SledStore::open(&dir).unwrap();
+        store.create("readings", 1, b"head").unwrap();
+        // What a log does: whoever comes takes the open one, or opens it where the last has let go.
+        let shared: std::sync::Mutex<std::sync::Weak<dyn Generation>> =
+            std::sync::Mutex::new(std::sync::Weak::<SledGeneration>::new());
+        let open = &|| {
+            let mut shared = shared.lock().unwrap();
+            let generation = shared.upgrade().map_or_else(|| store.open("readings", 1), Ok).unwrap();
+            *shared = Arc::downgrade(&generation);
+            generation
+        };
+        std::thread::scope(|threads| {
+            for thread in 0..2_u64 {
+                // Something to flush makes closing slow.
+                let touch = move |n| open().append(&[(thread << 32 | n, vec![7; 8 << 10])]).unwrap();
+                threads.spawn(move || (0..200).for_each(touch));
+            }
+        });
+        fs::remove_dir_all(&dir).unwrap();
     }
 }
