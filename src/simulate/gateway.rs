@@ -41,7 +41,7 @@ impl Place {
             self.broker_port,
             super::sensor::TIME,
         );
-        let env = |name: &str| std::env::var(name).ok();
+        let env = config::Environment::of_process();
         let (simulated, _) = config::parse(&text, Path::new("simulated"), &env)?;
         let mut config = match &self.config {
             Some(file) => config::load(file, &env)?.0,

@@ -3,6 +3,7 @@
 pub mod gateway;
 pub mod mosquitto;
 pub mod moto;
+pub mod publisher;
 pub mod readings;
 pub mod scene;
 
