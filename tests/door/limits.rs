@@ -133,7 +133,7 @@ async fn a_second_client_of_the_same_id_is_named_as_such() {
 #[tokio::test(flavor = "multi_thread")]
 async fn more_than_the_window_is_left_to_the_session_while_nothing_can_be_stored() {
     let broker = Mosquitto::start("max_queued_messages 0\nmax_inflight_messages 0\n");
-    let source = source("door-overrun", &broker, "protocol = \"3.1.1\"\nin_flight = 50\nkeep_alive = \"1s\"");
+    let source = source("door-overrun", &broker, "protocol = \"3.1.1\"\nin_flight = 50\nkeep_alive = \"2s\"");
     let full = format!("[queue]\nmin_free = \"1000GiB\"\nwhen_full = \"block\"\n{QUICK}");
     let mut scene = Scene::with_sources("door-overrun", broker, &source, Faults::default(), &full).await;
     scene.gateway.start().await;
@@ -155,7 +155,7 @@ async fn more_than_the_window_is_left_to_the_session_while_nothing_can_be_stored
 async fn while_the_queue_is_full_connections_stay_and_what_comes_waits_unacknowledged() {
     let broker = Mosquitto::start(PATIENT_BROKER);
     let sources = PROTOCOLS.map(|protocol| {
-        source(protocol, &broker, &format!("protocol = \"{protocol}\"\nkeep_alive = \"1s\"\nin_flight = 50"))
+        source(protocol, &broker, &format!("protocol = \"{protocol}\"\nkeep_alive = \"2s\"\nin_flight = 50"))
     });
     let full = format!("[queue]\nmin_free = \"1000GiB\"\nwhen_full = \"block\"\n{QUICK}");
     let mut scene = Scene::with_sources("door-full", broker, &sources.concat(), Faults::default(), &full).await;
@@ -166,9 +166,9 @@ async fn while_the_queue_is_full_connections_stay_and_what_comes_waits_unacknowl
     let lines: String = (0..300).map(|n| format!("{n}\n")).collect();
     scene.broker.publish_lines("s/a", &lines);
     scene.metric_reaches("tidegate_queue_full", 1.0).await;
-    // Longer than two keep-alives: whoever stalls is thrown out.
-    tokio::time::sleep(Duration::from_secs(3)).await;
     for protocol in PROTOCOLS {
+        // Longer than two keep-alives: whoever stalls is thrown out.
+        scene.broker_says(2, &[&format!("Received PINGREQ from {protocol}")]).await;
         let connects = format!("tidegate_source_connects_total{{source=\"{protocol}\"}}");
         assert_eq!(scene.gateway.metric(&connects).await as u64, 1, "{protocol}");
         assert_eq!(scene.broker.pubacks(protocol), 0, "{protocol}");
