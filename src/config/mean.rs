@@ -154,7 +154,13 @@ fn region(section: &Section<'_>, stream: Option<&Placed<String>>) -> Option<Stri
 }
 
 fn http(section: Section<'_>) -> Option<Http> {
-    let token = section.file("token_file").map(|file| Secret(file.value.trim_ascii().to_vec()));
+    let token = section.file("token_file").map(|file| {
+        let token = file.value.trim_ascii().to_vec();
+        if token.is_empty() {
+            section.fault(&file.at, "`http.token_file` names an empty file", "write the token into it");
+        }
+        Secret(token)
+    });
     let open = section.flag("insecure_no_token", false);
     let listen = match section.text("listen") {
         None => Some("127.0.0.1:9470".parse().expect("an address")),
