@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 use tidegate::simulate::stream::Faults;

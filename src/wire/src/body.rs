@@ -247,7 +247,9 @@ fn read_group(input: &mut Reader<'_>, count: usize, rows: &mut Vec<Row>, cells: 
     read_fields(input, &mut rows[start..], cells)
 }
 
-fn read_tags(input: &mut Reader<'_>) -> Result<Vec<(Arc<str>, Arc<str>)>, Refusal> {
+type Tags = Vec<(Arc<str>, Arc<str>)>;
+
+fn read_tags(input: &mut Reader<'_>) -> Result<Tags, Refusal> {
     let mut tags: Vec<(Arc<str>, Arc<str>)> = Vec::new();
     for _ in 0..input.map()? {
         let (name, value) = (input.text()?, input.text()?);
