@@ -3,6 +3,7 @@
 mod cloud;
 mod faults;
 mod promises;
+mod queue;
 mod road;
 mod simulate;
 mod support;
