@@ -4,6 +4,7 @@ mod cloud;
 mod door;
 mod faults;
 mod promises;
+mod queue;
 mod road;
 mod simulate;
 mod support;

@@ -1,6 +1,7 @@
 //! What several tests need.
 
 pub mod gateway;
+pub mod lossy;
 pub mod mosquitto;
 pub mod moto;
 pub mod publisher;
