@@ -135,7 +135,8 @@ async fn more_than_the_window_is_left_to_the_session_while_nothing_can_be_stored
     let source = source("door-overrun", &broker, "protocol = \"3.1.1\"\nin_flight = 50\nkeep_alive = \"2s\"");
     let full = format!("[queue]\nmin_free = \"1000GiB\"\nwhen_full = \"block\"\n{QUICK}");
     let mut scene = Scene::with_sources("door-overrun", broker, &source, Faults::default(), &full).await;
-    scene.gateway.start().await;
+    scene.gateway.spawn();
+    scene.gateway.alive().await;
     let lines: String = (0..400).map(|n| format!("{n}\n")).collect();
     scene.broker.publish_lines("s/a", &lines);
     scene.broker_says(3, &["Received PINGREQ from door-overrun"]).await;
@@ -158,7 +159,8 @@ async fn while_the_queue_is_full_connections_stay_and_what_comes_waits_unacknowl
     });
     let full = format!("[queue]\nmin_free = \"1000GiB\"\nwhen_full = \"block\"\n{QUICK}");
     let mut scene = Scene::with_sources("door-full", broker, &sources.concat(), Faults::default(), &full).await;
-    scene.gateway.start().await;
+    scene.gateway.spawn();
+    scene.gateway.alive().await;
     for protocol in PROTOCOLS {
         scene.source_is(protocol, &["connected"], "").await;
     }

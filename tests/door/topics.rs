@@ -1,5 +1,7 @@
 //! What is subscribed to, and what becomes of a topic and its payload.
 
+use std::time::Duration;
+
 use serde_json::json;
 use tidegate::simulate::stream::Faults;
 
@@ -169,7 +171,9 @@ async fn repeats_are_counted_and_dropped_where_that_is_wanted() {
             scene.gateway.start().await;
             scene.broker.publish("s/a", b"1", &[]);
             scene.broker_says(1, &["Sending PUBLISH to", &name]).await;
-            // It waits for company; meanwhile its connection goes, and with it the PUBACK.
+            // It has reached the gateway, which nothing tells before the commit, and waits for company; meanwhile its
+            // connection goes, and with it the PUBACK.
+            tokio::time::sleep(Duration::from_millis(200)).await;
             scene.broker.take_over(&name);
             let repeats = format!("tidegate_door_repeats_total{{source=\"{name}\"}}");
             scene.metric_reaches(&repeats, 1.0).await;
