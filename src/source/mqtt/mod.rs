@@ -13,12 +13,14 @@
 //! Invariants:
 //! - the session persists: clean start is off and the expiry set, so a broker keeps what comes while we are away;
 //! - a PUBACK leaves only for what is on stable storage, on the connection it came by, in the order of arrival;
-//! - back-pressure is the in-flight window, never a stalled poll: keep-alive goes on whatever the queue does;
+//! - back-pressure is the in-flight window: a full one holds up reading for a quarter of the keep-alive at the most,
+//!   so the connection lives whatever the queue does;
 //! - no message loops: what is too large or cannot be read is a dead letter, acknowledged in its turn.
 
 mod client;
 mod connect;
 mod filters;
+mod message;
 mod session;
 mod window;
 
@@ -28,15 +30,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use self::client::{Client, Connection, Event, Message, Puback};
+use self::client::{Client, Connection, Event, Puback};
 use self::connect::Refusal;
 use self::filters::Filters;
-use self::window::{Closed, Tag, Window};
-use super::{Cut, Delivery, Inbox, Reason, Rejected, State, StateSender};
+use self::window::{Closed, Window};
+use super::{Inbox, State, StateSender};
 use crate::backoff;
 use crate::config::{self, Backoff, Protocol};
 use crate::decode::Decoder;
@@ -47,8 +47,6 @@ const RECONNECT: Backoff = Backoff { base: Duration::from_millis(500), max: Dura
 const OVERSIZE_PAUSE: Duration = Duration::from_mins(5);
 /// What may be in flight, bytes.
 const WINDOW_BYTES: usize = 64 << 20;
-/// What is kept of a payload above `max_payload`.
-const OVERSIZE_KEPT: usize = 64 * 1024;
 /// A connection that lasts shorter than this, several times on end, was probably taken over.
 const SHORT: Duration = Duration::from_secs(2);
 const SHORT_SUSPICIOUS: u32 = 3;
@@ -313,76 +311,6 @@ impl Door {
         }
     }
 
-    fn message(&mut self, message: Message) -> Result<(), MqttError> {
-        let topic = String::from_utf8_lossy(&message.topic).into_owned();
-        let decoder = self.decoders.iter().position(|decoder| decoder.matches(&topic));
-        let subscription = decoder.map(|at| &self.mqtt.subscriptions[at]);
-        let wants_retained = subscription.is_none_or(|subscription| subscription.retained);
-        let drops_repeats = subscription.is_some_and(|subscription| subscription.drop_repeats);
-        let digest = drops_repeats.then(|| digest(&message));
-        let weight = message.payload.len() + topic.len() + 128;
-        let tag = Tag { ack: message.ack, digest, weight };
-        if message.dup {
-            self.metrics.door_repeats.with_label_values(&[&*self.name]).inc();
-        }
-        if message.retain && !wants_retained {
-            self.count("retained");
-            return Ok(self.window.take_empty(tag, &self.inbox)?);
-        }
-        let tag = if message.dup {
-            match self.window.take_repeat(tag, &self.inbox)? {
-                Some(tag) => tag,
-                None => return Ok(self.count("repeat")),
-            }
-        } else {
-            tag
-        };
-        let mut delivery = match decoder {
-            _ if message.payload.len() > self.mqtt.max_payload => self.oversize(&topic, &message.payload),
-            Some(at) => self.decoders[at].decode(&topic, &message.payload),
-            // A filter the configuration has lost: the broker had this for us before the UNSUBSCRIBE.
-            None => self.unasked(&topic, &message.payload),
-        };
-        delivery.weight = delivery.weight.max(weight);
-        if tag.ack.is_none() {
-            // QoS 0 has no window to wait in.
-            let readings = delivery.readings.len() as u64;
-            match self.inbox.try_put(delivery) {
-                Ok(_not_awaited) => {}
-                Err(super::Refused::Full(_)) => self.dropped(readings),
-                Err(super::Refused::Closed) => return Err(MqttError::QueueStopped),
-            }
-            return Ok(());
-        }
-        Ok(self.window.take(delivery, tag, &self.inbox)?)
-    }
-
-    fn oversize(&self, topic: &str, payload: &Bytes) -> Delivery {
-        let detail = format!("a payload of {} bytes, and max_payload is {}", payload.len(), self.mqtt.max_payload);
-        let kept = payload.slice(..payload.len().min(OVERSIZE_KEPT));
-        let cut = Cut { length: payload.len() as u64, sha256: Sha256::digest(payload).into() };
-        self.reject(topic, Reason::Oversize, detail, Bytes::copy_from_slice(&kept), Some(cut))
-    }
-
-    fn unasked(&self, topic: &str, payload: &Bytes) -> Delivery {
-        let detail = "no subscription of the configuration has this topic".to_owned();
-        self.reject(topic, Reason::Malformed, detail, payload.clone(), None)
-    }
-
-    fn reject(&self, topic: &str, reason: Reason, detail: String, payload: Bytes, cut: Option<Cut>) -> Delivery {
-        let weight = payload.len();
-        let rejected = Rejected { source: self.name.clone(), origin: topic.into(), reason, detail, payload, cut };
-        Delivery { readings: Vec::new(), rejects: vec![rejected], weight }
-    }
-
-    fn count(&self, outcome: &str) {
-        self.metrics.readings.with_label_values(&[&*self.name, outcome]).inc();
-    }
-
-    fn dropped(&self, readings: u64) {
-        self.metrics.readings.with_label_values(&[&*self.name, "dropped"]).inc_by(readings.max(1));
-    }
-
     /// More than was asked for: a 3.1.1 broker knows no receive maximum, and no broker knows one of bytes.
     fn is_overrun(&self) -> bool {
         let messages = self.mqtt.protocol == Protocol::V311 && self.window.len() > self.mqtt.in_flight.into();
@@ -465,13 +393,4 @@ impl Door {
         // Too late only means that the broker sends some messages again.
         timeout(GOODBYE, goodbye).await.unwrap_or(Ok(()))
     }
-}
-
-/// Topic and payload together.
-fn digest(message: &Message) -> window::Digest {
-    let mut sum = Sha256::new();
-    sum.update((message.topic.len() as u64).to_be_bytes());
-    sum.update(&message.topic);
-    sum.update(&message.payload);
-    sum.finalize().into()
 }
