@@ -27,9 +27,12 @@ fn answering(answers: &'static [&'static [u8]]) -> u16 {
     port
 }
 
+/// Name, protocol, the broker's answers, what is said, and the remedy in it.
+type Case = (&'static str, &'static str, &'static [&'static [u8]], &'static str, &'static str);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_answer_of_a_broker_that_refuses_is_named_with_its_remedy() {
-    const CASES: [(&str, &str, &[&[u8]], &str, &str); 10] = [
+    const CASES: [Case; 10] = [
         ("old", "5", &[&[0x20, 2, 0, 1]], "without an answer", "protocol = \"3.1.1\""),
         ("v5", "5", &[&[0x20, 3, 0, 0x84, 0]], "does not speak this version of MQTT", "write protocol = \"3.1.1\""),
         ("v311", "3.1.1", &[&[0x20, 2, 0, 1]], "does not speak this version of MQTT", "write protocol = \"5\""),

@@ -13,7 +13,8 @@
 //! Invariants:
 //! - the session persists: clean start is off and the expiry set, so a broker keeps what comes while we are away;
 //! - a PUBACK leaves only for what is on stable storage, on the connection it came by, in the order of arrival;
-//! - back-pressure is the in-flight window, never a stalled poll: keep-alive goes on whatever the queue does;
+//! - back-pressure is the in-flight window: a full one holds up reading for a quarter of the keep-alive at the most,
+//!   so the connection lives whatever the queue does;
 //! - no message loops: what is too large or cannot be read is a dead letter, acknowledged in its turn.
 
 mod client;
