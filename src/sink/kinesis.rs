@@ -82,7 +82,7 @@ impl Kinesis {
         match error {
             SdkError::ServiceError(answer) => {
                 let meta = answer.err().meta();
-                let code = meta.code().unwrap_or("an error without a code");
+                let code = meta.code().unwrap_or_default();
                 let message = meta.message().unwrap_or_default();
                 self.classify(answer.raw().status().as_u16(), code, message)
             }
@@ -143,6 +143,10 @@ impl Kinesis {
             )),
             _ if status == 413 => SendError::Invalid(format!("{code}: {message}")),
             _ if status >= 500 => SendError::Unreachable(format!("Kinesis answered {status}: {code} {message}")),
+            "" => SendError::Unreachable(format!(
+                "what answered is not Kinesis (HTTP {status} without an error code): a proxy or a login page may stand \
+                 in between"
+            )),
             _ => SendError::Refused(format!("Kinesis answered {status}: {code} {message}")),
         }
     }
@@ -214,6 +218,7 @@ mod tests {
         assert!(refused("InvalidSignatureException").contains("check key and secret"));
         assert!(matches!(kinesis.classify(400, "LimitExceededException", ""), SendError::Throttled(_)));
         assert!(matches!(kinesis.classify(400, "ValidationException", ""), SendError::Invalid(_)));
+        assert!(matches!(kinesis.classify(200, "", ""), SendError::Unreachable(why) if why.contains("login page")));
         assert!(matches!(kinesis.classify(503, "ServiceUnavailable", ""), SendError::Unreachable(_)));
     }
 }
