@@ -1,6 +1,8 @@
 //! The queue on its own: a model in lockstep, damage, the writer, and what really reaches the disk.
 
+mod damage;
 mod model;
+mod writer;
 
 use std::sync::Arc;
 

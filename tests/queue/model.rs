@@ -246,7 +246,9 @@ impl Life {
             }
             2 => {
                 let tail = chunks[self.random.usize(..=chunks.len())..].to_vec();
-                tail.iter().for_each(|chunk| store.rot(LOG, number, *chunk, Vec::clear));
+                for chunk in tail {
+                    store.rot(LOG, number, *chunk, Vec::clear);
+                }
                 (tail, "its tail lost")
             }
             _ => {
