@@ -246,8 +246,8 @@ impl Life {
             }
             2 => {
                 let tail = chunks[self.random.usize(..=chunks.len())..].to_vec();
-                for chunk in tail {
-                    store.rot(LOG, number, chunk, Vec::clear);
+                for chunk in &tail {
+                    store.rot(LOG, number, *chunk, Vec::clear);
                 }
                 (tail, "its tail lost")
             }
