@@ -75,7 +75,8 @@ impl Place {
 pub struct Usage {
     pub rss_peak_bytes: u64,
     pub cpu_seconds: f64,
-    /// Bytes that were sent to the disk.
+    /// Bytes that were sent to the disk, as `/proc/PID/io` counts them: by the page, and where the kernel has large
+    /// folios by the folio, which may be many times what the disk is given.
     pub disk_bytes_written: u64,
 }
 
