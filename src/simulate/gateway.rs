@@ -36,7 +36,6 @@ pub struct Place {
 impl Place {
     /// The configuration of a simulated gateway: a user's own, with doors and road led into the simulation.
     pub fn config(&self) -> Result<Config, Vec<config::Fault>> {
-        let env = |name: &str| std::env::var(name).ok();
         let text = format!(
             "[gateway]\nid = \"{name}\"\n\
              [[source]]\ntype = \"mqtt\"\nname = \"fleet\"\nurl = \"{broker}\"\nclient_id = \"{name}\"\n\
@@ -46,8 +45,9 @@ impl Place {
             super::sensor::TIME,
             name = self.name,
             broker = self.broker,
-            region = env("AWS_REGION").unwrap_or_else(|| "eu-west-1".to_owned()),
+            region = std::env::var("AWS_REGION").unwrap_or_else(|_| "eu-west-1".to_owned()),
         );
+        let env = config::Environment::of_process();
         let (simulated, _) = config::parse(&text, Path::new("simulated"), &env)?;
         let mut config = match &self.config {
             Some(file) => config::load(file, &env)?.0,
@@ -90,9 +90,8 @@ impl Place {
 pub struct Usage {
     pub rss_peak_bytes: u64,
     pub cpu_seconds: f64,
-    /// Bytes sent to the disk, by /proc/PID/io. Kernels whose page cache has large folios over-count there: a page made
-    /// dirty counts as its whole folio (133 MB were told where the block device saw 4 MB). An upper bound, to compare
-    /// runs on one machine by.
+    /// Bytes that were sent to the disk, as `/proc/PID/io` counts them: by the page, and where the kernel has large
+    /// folios by the folio, which may be many times what the disk is given.
     pub disk_bytes_written: u64,
 }
 

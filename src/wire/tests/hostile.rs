@@ -8,7 +8,7 @@ use tidegate_wire::{
 
 /// CBOR by hand.
 fn head(major: u8, n: u64) -> Vec<u8> {
-    [vec![(major << 5) + 27], n.to_be_bytes().to_vec()].concat()
+    [vec![major << 5 | 0x1B], n.to_be_bytes().to_vec()].concat()
 }
 
 fn text(text: &str) -> Vec<u8> {
