@@ -1,0 +1,3 @@
+//! The fold: readings to rows, in event time. Pure: no clock, no I/O, no logging.
+
+pub mod plan;
