@@ -4,3 +4,4 @@ pub mod expr;
 mod like;
 mod number;
 pub mod plan;
+pub mod sql;
