@@ -27,14 +27,14 @@ pub mod reading;
 pub mod batch;
 /// Bytes and a topic to readings, or a named reason why not. Pure.
 pub mod decode;
-/// Readings to rows, in windows of event time. Pure.
-pub mod window;
 /// The log: what was acknowledged is here, whatever happens.
 pub mod queue;
 /// The road: records to Kinesis, again and again until it has them.
 pub mod sink;
 /// The door: where readings come in, and where they are acknowledged.
 pub mod source;
+/// Readings to rows, in windows of event time. Pure.
+pub mod window;
 
 /// The wiring and the stop order; the only module that knows everyone.
 pub mod gateway;

@@ -1,6 +1,6 @@
 //! Aggregates: a state that takes rows in any order, joins another, and has an answer at any time.
 //!
-//! NULL is skipped. What an aggregate has no use for (text in a sum, NaN in a percentile) is skipped like NULL.
+//! NULL is skipped, and so are NaN, and what an aggregate has no use for (text in a sum).
 //!
 //! Invariants:
 //! - counts, MIN, MAX, FIRST_VALUE, LAST_VALUE, integer sums and percentiles depend on the rows alone; sums, averages
@@ -94,6 +94,9 @@ impl State {
     /// A row; rows come in the order of the log.
     pub fn add(&mut self, input: &Input, counts: &mut Counts) {
         let Input { time, series, value } = *input;
+        if matches!(value, Value::F64(x) if x.is_nan()) {
+            return;
+        }
         match self {
             Self::Count(count) => *count += 1,
             Self::Distinct(distinct) => distinct.add(value, counts),
@@ -140,7 +143,7 @@ impl State {
         match self {
             Self::Count(count) => Some(Value::from(*count)),
             Self::Distinct(distinct) => Some(Value::from(distinct.count())),
-            Self::Sum(sum) if kind == Kind::Avg => sum.average(),
+            Self::Sum(sum) if kind == Kind::Avg => float(sum.average()),
             Self::Sum(sum) => sum.sum(counts),
             Self::Moments(moments) => float(match kind {
                 Kind::VarPop => moments.variance(0),
@@ -176,8 +179,9 @@ impl State {
     }
 }
 
+/// A result that is not finite is NULL, as everywhere in an expression.
 fn float(x: Option<f64>) -> Datum {
-    x.map(Value::F64)
+    x.filter(|x| x.is_finite()).map(Value::F64)
 }
 
 /// Keeps the new value if it stands on that side of the kept one.
@@ -187,41 +191,22 @@ fn keep(kept: &mut Option<Kept>, value: &Value, side: Ordering) {
     }
 }
 
-/// One order over all values: bools, then numbers, exactly and whatever their types, then NaN, then text.
+/// One order over all values: as SQL compares them; bools before numbers before text.
 ///
-/// Equal numbers of different types have a place too, so that which of them is kept depends on no order of arrival.
-#[must_use]
-pub fn order(a: &Value, b: &Value) -> Ordering {
-    use Value::{Bool, F64, I64, Text, U64};
-    match (a, b) {
-        (I64(a), I64(b)) => a.cmp(b),
-        (F64(a), F64(b)) => a.partial_cmp(b).filter(|order| order.is_ne()).unwrap_or_else(|| nan_last(*a, *b)),
-        (U64(a), U64(b)) => a.cmp(b),
-        (I64(a), U64(b)) => i128::from(*a).cmp(&i128::from(*b)),
-        (U64(a), I64(b)) => i128::from(*a).cmp(&i128::from(*b)),
-        (F64(a), I64(b)) => float_to_integer(*a, i128::from(*b)),
-        (F64(a), U64(b)) => float_to_integer(*a, i128::from(*b)),
-        (I64(a), F64(b)) => float_to_integer(*b, i128::from(*a)).reverse(),
-        (U64(a), F64(b)) => float_to_integer(*b, i128::from(*a)).reverse(),
-        (Bool(a), Bool(b)) => a.cmp(b),
-        (Text(a), Text(b)) => a.cmp(b),
-        (Bool(_), _) | (_, Text(_)) => Ordering::Less,
-        (_, Bool(_)) | (Text(_), _) => Ordering::Greater,
-    }
-}
-
-fn nan_last(a: f64, b: f64) -> Ordering {
-    a.is_nan().cmp(&b.is_nan()).then(a.total_cmp(&b))
-}
-
-/// A float that equals the integer counts as the greater.
-fn float_to_integer(x: f64, n: i128) -> Ordering {
-    if x.is_nan() {
-        return Ordering::Greater;
-    }
-    // The cast saturates, far beyond any 64-bit integer.
-    let whole = x.floor();
-    (whole as i128).cmp(&n).then(Ordering::Greater)
+/// Equal numbers of different kinds have a place too, so that which of them is kept depends on no order of arrival.
+fn order(a: &Value, b: &Value) -> Ordering {
+    let class = |value: &Value| match value {
+        Value::Bool(_) => 0,
+        Value::Text(_) => 2,
+        _ => 1,
+    };
+    let kind = |value: &Value| match value {
+        Value::F64(x) if x.is_sign_negative() => 1,
+        Value::F64(_) => 2,
+        _ => 0,
+    };
+    let by_value = super::expr::order(a, b).unwrap_or_else(|| class(a).cmp(&class(b)));
+    by_value.then_with(|| kind(a).cmp(&kind(b)))
 }
 
 /// A value in a state.

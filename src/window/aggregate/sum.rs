@@ -43,7 +43,7 @@ impl Sum {
             return None;
         }
         if self.floating {
-            return Some(Value::F64(self.wide().value()));
+            return super::float(Some(self.wide().value()));
         }
         if let Ok(sum) = i64::try_from(self.integers) {
             return Some(Value::I64(sum));
@@ -54,8 +54,8 @@ impl Sum {
         })
     }
 
-    pub fn average(&self) -> Option<Value> {
-        (self.count > 0).then(|| Value::F64(self.wide().over(self.count as f64).value()))
+    pub fn average(&self) -> Option<f64> {
+        (self.count > 0).then(|| self.wide().over(self.count as f64).value())
     }
 
     fn wide(&self) -> Wide {
