@@ -1,0 +1,310 @@
+//! The state of the fold, as it goes into checkpoints: written whole, or what changed since it was written last.
+//!
+//! ```text
+//! piece  = record record …                              CBOR values, one after the other
+//! record = passing                                      how much time has passed
+//!        | window [name, fingerprint, reached, alone]   what follows is this window's
+//!        | clock [name, source, time, heard, reached]   of one device, or of one shared watermark
+//!        | clock gone [name]
+//!        | group [key, from, [cell]]                    cells before `from` are no more, these are new or changed
+//!        | group gone [key]
+//! cell   = [start, last, [state of an aggregate]]
+//! ```
+//!
+//! A snapshot is its windows' clocks and groups as changes to nothing, in pieces of about 256 KiB; a delta is one
+//! piece. Each begins with `passing` and names every window there is. Restoring is reading pieces in the order in
+//! which they were written, from a snapshot on.
+//!
+//! A window's state belongs to its name and its query: with another query it starts anew, and what was open is lost,
+//! and said. So does one that the latest snapshot or delta does not name: while it was away, the log went on without
+//! it. Lengths of time, bounds and what becomes of late readings may change at will.
+//!
+//! Invariants: `restore` of a snapshot and of the deltas since gives windows that go on exactly as those that wrote
+//! them; a delta is as large as what changed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::aggregate::State;
+use super::groups::Change;
+use super::key::Key;
+use super::one::One;
+use super::passing::Passing;
+use super::watermark::{Clocks, NEVER};
+use super::{By, Hash, Spec, Windows};
+
+/// Of a state's form. With another number, windows start anew.
+const VERSION: u8 = 1;
+const PIECE: usize = 256 << 10;
+
+/// Bytes that no `changes` or `snapshot` wrote.
+#[derive(Debug, thiserror::Error)]
+#[error("not a state of windows: {0}")]
+pub struct Malformed(String);
+
+/// A window whose state is of no use any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    pub window: Arc<str>,
+    /// How many groups were open.
+    pub open: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Record<P, C> {
+    Passing(P),
+    Window(Arc<str>, u64, i64, Option<i64>),
+    Clock(Arc<str>, u32, i64, i64, i64),
+    ClockGone(Arc<str>),
+    Group(Key, i64, Vec<C>),
+    GroupGone(Key),
+}
+
+type Written<'a> = Record<&'a Passing, (i64, i64, &'a [State])>;
+type Read = Record<Passing, (i64, i64, Box<[State]>)>;
+
+impl Windows {
+    /// All that changed since the last call; at first, all.
+    pub fn changes(&mut self) -> Vec<u8> {
+        let mut piece = Vec::new();
+        write(&Record::Passing(&self.passing), &mut piece);
+        for window in &mut self.windows {
+            write_header(window, &mut piece);
+            match &mut window.clocks {
+                Clocks::Own(own) => {
+                    let (gone, changed) = own.changed();
+                    gone.into_iter().for_each(|name| write(&Record::ClockGone(name), &mut piece));
+                    changed.iter().for_each(|device| write(&device.into(), &mut piece));
+                }
+                Clocks::Shared(shared) => shared.changed().for_each(|clock| write(&clock.into(), &mut piece)),
+            }
+            for key in window.groups.gone() {
+                write(&Record::GroupGone(key), &mut piece);
+            }
+            window.groups.changed(|change| write(&change.into(), &mut piece));
+        }
+        piece
+    }
+
+    /// The whole state, in pieces. It changes nothing about what `changes` gives next.
+    pub fn snapshot(&self) -> impl Iterator<Item = Vec<u8>> {
+        let mut first = Vec::new();
+        write(&Record::Passing(&self.passing), &mut first);
+        std::iter::once(first).chain(self.windows.iter().flat_map(pieces))
+    }
+
+    /// Windows as they were when the last of these pieces was written, and those whose state had to go.
+    pub fn restore<P: AsRef<[u8]>>(
+        specs: Vec<Spec>,
+        pieces: impl IntoIterator<Item = P>,
+    ) -> Result<(Self, Vec<Lost>), Malformed> {
+        let mut restoring = Restoring::new(specs);
+        for piece in pieces {
+            let records = serde_cbor::Deserializer::from_slice(piece.as_ref()).into_iter::<Read>();
+            for record in records {
+                let record = record.map_err(|error| Malformed(error.to_string()))?;
+                restoring.take(record).ok_or_else(|| Malformed("a record of what is not there".to_owned()))?;
+            }
+        }
+        Ok(restoring.finish())
+    }
+}
+
+/// One window as changes to nothing.
+fn pieces(window: &One) -> impl Iterator<Item = Vec<u8>> {
+    let clocks: Box<dyn Iterator<Item = Written>> = match &window.clocks {
+        Clocks::Own(own) => Box::new(own.devices().map(|(_, device)| device.into())),
+        Clocks::Shared(shared) => Box::new(shared.clocks().map(Into::into)),
+    };
+    let mut records = clocks.chain(window.groups.all().map(Into::into)).peekable();
+    let mut begun = false;
+    std::iter::from_fn(move || {
+        if begun && records.peek().is_none() {
+            return None;
+        }
+        begun = true;
+        let mut piece = Vec::new();
+        write_header(window, &mut piece);
+        while piece.len() < PIECE
+            && let Some(record) = records.next()
+        {
+            write(&record, &mut piece);
+        }
+        Some(piece)
+    })
+}
+
+fn write_header(window: &One, piece: &mut Vec<u8>) {
+    let (reached, alone) = match &window.clocks {
+        Clocks::Own(_) => (NEVER, None),
+        Clocks::Shared(shared) => shared.reached(),
+    };
+    let header: Written = Record::Window(window.spec.name.clone(), fingerprint(&window.spec), reached, alone);
+    write(&header, piece);
+}
+
+fn write(record: &Written, piece: &mut Vec<u8>) {
+    let writer = serde_cbor::ser::IoWrite::new(piece);
+    record.serialize(&mut serde_cbor::Serializer::new(writer).packed_format()).expect("memory takes any record");
+}
+
+/// What a window's state depends on: FNV-1a over the query and whose clock counts.
+fn fingerprint(spec: &Spec) -> u64 {
+    let by = match spec.by {
+        By::Device => 0,
+        By::Source => 1,
+    };
+    let bytes = [VERSION, by].into_iter().chain(spec.sql.bytes());
+    bytes.fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
+}
+
+impl<'a> From<&'a super::watermark::Device> for Written<'a> {
+    fn from(device: &'a super::watermark::Device) -> Self {
+        Record::Clock(device.name.clone(), device.source as u32, device.time, device.heard, device.reached)
+    }
+}
+
+impl<'a> From<&'a super::watermark::Clock> for Written<'a> {
+    fn from(clock: &'a super::watermark::Clock) -> Self {
+        Record::Clock(clock.name.clone(), 0, clock.time, clock.heard, NEVER)
+    }
+}
+
+impl<'a> From<Change<'a>> for Written<'a> {
+    fn from(change: Change<'a>) -> Self {
+        let cells = change.cells.iter().map(|cell| (cell.start, cell.last, &*cell.states));
+        Record::Group(change.key.clone(), change.from, cells.collect())
+    }
+}
+
+struct Restoring {
+    windows: Windows,
+    /// Which of ours the snapshot or delta that is being read has named so far.
+    named: Vec<bool>,
+    strange: Vec<Strange>,
+    at: At,
+}
+
+/// Whose records follow.
+enum At {
+    Nowhere,
+    /// One of ours.
+    Window(usize),
+    /// One of the strange ones.
+    Strange(usize),
+}
+
+/// A window that we do not have, or with another query: only what is open is followed.
+struct Strange {
+    name: Arc<str>,
+    fingerprint: u64,
+    named: bool,
+    groups: HashMap<Key, Vec<i64>, Hash>,
+}
+
+impl Strange {
+    fn lost(self) -> Option<Lost> {
+        let open = self.groups.values().map(Vec::len).sum();
+        (open > 0).then_some(Lost { window: self.name, open })
+    }
+
+    fn take(&mut self, record: Read) {
+        match record {
+            Record::Group(key, from, cells) => {
+                let starts = self.groups.entry(key).or_default();
+                starts.retain(|start| *start >= from && cells.iter().all(|cell| cell.0 != *start));
+                starts.extend(cells.iter().map(|cell| cell.0));
+            }
+            Record::GroupGone(key) => drop(self.groups.remove(&key)),
+            _ => {}
+        }
+    }
+}
+
+impl Restoring {
+    fn new(specs: Vec<Spec>) -> Self {
+        let named = vec![true; specs.len()];
+        Self { windows: Windows::new(specs), named, strange: Vec::new(), at: At::Nowhere }
+    }
+
+    fn take(&mut self, record: Read) -> Option<()> {
+        match (record, &self.at) {
+            (Record::Passing(passing), _) => {
+                self.drop_unnamed();
+                self.windows.passing = passing;
+            }
+            (Record::Window(name, fingerprint, reached, alone), _) => self.enter(name, fingerprint, reached, alone),
+            (record, At::Window(number)) => take(&mut self.windows.windows[*number], record, &self.windows.passing)?,
+            (record, At::Strange(number)) => self.strange[*number].take(record),
+            (_, At::Nowhere) => return None,
+        }
+        Some(())
+    }
+
+    /// A snapshot or delta is over: what it did not name was no longer there when it was written.
+    fn drop_unnamed(&mut self) {
+        for (window, named) in self.windows.windows.iter_mut().zip(&mut self.named) {
+            if !std::mem::take(named) {
+                *window = One::new(window.spec.clone());
+            }
+        }
+        self.strange.retain_mut(|strange| std::mem::take(&mut strange.named));
+        self.at = At::Nowhere;
+    }
+
+    fn enter(&mut self, name: Arc<str>, written: u64, reached: i64, alone: Option<i64>) {
+        let windows = &mut self.windows.windows;
+        let ours = |window: &One| window.spec.name == name && fingerprint(&window.spec) == written;
+        if let Some(number) = windows.iter().position(ours) {
+            if let Clocks::Shared(shared) = &mut windows[number].clocks {
+                shared.restore(reached, alone);
+            }
+            self.named[number] = true;
+            self.at = At::Window(number);
+            return;
+        }
+        let known = self.strange.iter().position(|strange| strange.name == name && strange.fingerprint == written);
+        let number = known.unwrap_or_else(|| {
+            self.strange.push(Strange { name, fingerprint: written, named: true, groups: HashMap::default() });
+            self.strange.len() - 1
+        });
+        self.strange[number].named = true;
+        self.at = At::Strange(number);
+    }
+
+    fn finish(mut self) -> (Windows, Vec<Lost>) {
+        self.drop_unnamed();
+        let mut windows = self.windows;
+        for window in &mut windows.windows {
+            window.restored(&windows.passing);
+        }
+        (windows, self.strange.into_iter().filter_map(Strange::lost).collect())
+    }
+}
+
+/// `None` for what cannot be of this window.
+fn take(window: &mut One, record: Read, passing: &Passing) -> Option<()> {
+    match (record, &mut window.clocks) {
+        (Record::Clock(name, source, time, heard, reached), Clocks::Own(own)) => {
+            if source as usize >= passing.sources() {
+                return None;
+            }
+            own.restore(name, source as usize, time, heard, reached);
+        }
+        (Record::Clock(name, _, time, heard, _), Clocks::Shared(shared)) => shared.restore_clock(name, time, heard),
+        (Record::ClockGone(name), Clocks::Own(own)) => own.restore_gone(&name),
+        (Record::Group(key, from, cells), _) => {
+            let part = window.part_of(&key)?;
+            let states = window.spec.plan.aggregates.len();
+            if cells.iter().any(|(_, _, cell)| cell.len() != states) {
+                return None;
+            }
+            window.groups.restore(part, key, from, cells);
+        }
+        (Record::GroupGone(key), _) => window.groups.restore_gone(&key),
+        _ => return None,
+    }
+    Some(())
+}
