@@ -19,6 +19,7 @@ pub mod expr;
 mod groups;
 mod key;
 mod like;
+mod memory;
 mod number;
 mod one;
 mod passing;
@@ -47,7 +48,7 @@ type Hash = BuildHasherDefault<DefaultHasher>;
 const CREDIBLE: i64 = 1_577_836_800 * Micros::PER_SECOND;
 
 /// A window as configured. Lengths of time in microseconds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Spec {
     pub name: Arc<str>,
     /// The query's text; with another, what was open starts anew.

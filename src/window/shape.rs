@@ -59,7 +59,8 @@ impl Hops {
     }
 }
 
-fn divisor(mut a: i64, mut b: i64) -> i64 {
+/// The greatest that divides both.
+pub fn divisor(mut a: i64, mut b: i64) -> i64 {
     while b != 0 {
         (a, b) = (b, a % b);
     }

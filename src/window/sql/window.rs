@@ -9,9 +9,10 @@ use super::family::{Family, Typed};
 use super::query::{Clause, Planner};
 use crate::reading::Value;
 use crate::window::plan::{Arithmetic, Expr, Ref, Shape};
+use crate::window::shape::divisor;
 
-/// How many windows one reading may be in.
-const MAX_OVERLAPS: i64 = 1_000;
+/// Of how many pieces a window may be made, each as long as the greatest length that divides both slide and size.
+const MAX_SLICES: i64 = 1_000;
 /// As in Flink, whose times have milliseconds: the last of them inside the window.
 const ROWTIME_BEFORE_END: i64 = 1_000;
 const WINDOW_COLUMNS: [&str; 3] = ["window_start", "window_end", "window_time"];
@@ -107,13 +108,12 @@ impl Planner<'_> {
             ("SESSION", [gap]) => Some(Shape::Session { gap: (*gap)? }),
             ("HOP", [slide, size]) => {
                 let (slide, size) = ((*slide)?, (*size)?);
-                if size / slide > MAX_OVERLAPS {
-                    let what = format!("each reading would be in {} windows", size / slide);
-                    self.fault(
-                        at,
-                        what,
-                        format!("HOP takes slide, then size, and up to {MAX_OVERLAPS} of them overlap"),
-                    );
+                let slices = size / divisor(slide, size);
+                if slices > MAX_SLICES {
+                    let what = format!("each of these windows would be joined from {slices} slices");
+                    let remedy =
+                        "HOP takes slide, then size: make the size a multiple of the slide, up to 1000 times it";
+                    self.fault(at, what, remedy);
                 }
                 Some(Shape::Hop { slide, size })
             }

@@ -42,7 +42,11 @@ const WINDOWS: &Refusals = &[
     ),
     (
         "SELECT COUNT(*) FROM readings GROUP BY HOP(time, INTERVAL '1' SECOND, INTERVAL '1' DAY)",
-        "1:40: each reading would be in 86400 windows; HOP takes slide, then size, and up to 1000 of them overlap",
+        "1:40: each of these windows would be joined from 86400 slices; HOP takes slide, then size: make the size a multiple of the slide, up to 1000 times it",
+    ),
+    (
+        "SELECT COUNT(*) FROM readings GROUP BY HOP(time, INTERVAL '9.999' SECOND, INTERVAL '10' SECOND)",
+        "1:40: each of these windows would be joined from 10000 slices;",
     ),
     (
         "SELECT COUNT(*) FROM readings GROUP BY CUMULATE(time, INTERVAL '1' MINUTE, INTERVAL '1' HOUR)",
