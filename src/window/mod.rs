@@ -25,6 +25,7 @@ mod passing;
 pub mod plan;
 mod scope;
 mod shape;
+pub mod sql;
 mod state;
 mod watermark;
 
