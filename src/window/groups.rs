@@ -239,11 +239,16 @@ impl Groups {
         let end = self.cut.next_end(&group.cells[0], watermark);
         if end < group.queued {
             group.queued = end;
-            if self.ends.len() <= group.part {
-                self.ends.resize_with(group.part + 1, BinaryHeap::new);
-            }
-            self.ends[group.part].push(Reverse((end, number)));
+            self.enqueue(number);
         }
+    }
+
+    fn enqueue(&mut self, number: usize) {
+        let group = &self.groups[number];
+        if self.ends.len() <= group.part {
+            self.ends.resize_with(group.part + 1, BinaryHeap::new);
+        }
+        self.ends[group.part].push(Reverse((group.queued, number)));
     }
 
     /// Closes all of a part that ends at or before its watermark. In no order: the caller sorts.
@@ -384,6 +389,8 @@ fn answers(states: &[State], aggregators: &[Aggregator], end: i64, counts: &mut 
 /// What has changed of a group, or all of it.
 pub struct Change<'a> {
     pub key: &'a Key,
+    /// What has closed is not to close again: the next end, or an earlier one of a session that went on.
+    pub next: i64,
     /// Cells that start before this are no more, but for those that follow.
     pub from: i64,
     pub cells: Vec<&'a Cell>,
@@ -396,7 +403,7 @@ impl Groups {
         numbers.sort_unstable();
         numbers.into_iter().map(|number| {
             let group = &self.groups[number];
-            Change { key: &group.key, from: i64::MAX, cells: group.cells.iter().collect() }
+            Change { key: &group.key, next: group.queued, from: i64::MAX, cells: group.cells.iter().collect() }
         })
     }
 
@@ -418,14 +425,15 @@ impl Groups {
                 Cut::Session { .. } => (i64::MAX, true),
             };
             let cells = group.cells.iter().filter(|cell| whole || cell.dirty).collect();
-            write(Change { key: &group.key, from, cells });
+            write(Change { key: &group.key, next: group.queued, from, cells });
             group.cells.iter_mut().for_each(|cell| cell.dirty = false);
         }
     }
 
     /// A change as it was written. [`Self::restored`] follows the last.
-    pub fn restore(&mut self, part: usize, key: Key, from: i64, cells: Vec<(i64, i64, Box<[State]>)>) {
+    pub fn restore(&mut self, part: usize, key: Key, next: i64, from: i64, cells: Vec<(i64, i64, Box<[State]>)>) {
         let number = self.numbers.get(&key).copied().unwrap_or_else(|| self.insert(key, part));
+        self.groups[number].queued = next;
         let kept = &mut self.groups[number].cells;
         let before = kept.len();
         kept.retain(|cell| cell.start >= from);
@@ -446,15 +454,15 @@ impl Groups {
         }
     }
 
-    /// After the last piece: what closes next follows from the watermarks.
-    pub fn restored(&mut self, watermark: impl Fn(usize) -> i64) {
+    /// After the last piece.
+    pub fn restored(&mut self) {
         self.gone.clear();
         self.tracked = true;
         for number in self.numbers.values().copied().collect::<Vec<_>>() {
             if self.groups[number].cells.is_empty() {
                 self.remove(number);
             } else {
-                self.queue(number, watermark(self.groups[number].part));
+                self.enqueue(number);
             }
         }
     }

@@ -229,11 +229,11 @@ impl One {
 
     /// After the last piece of a state.
     pub fn restored(&mut self, passing: &Passing) {
-        if let Clocks::Shared(shared) = &mut self.clocks {
-            shared.restored(passing.time());
+        self.groups.restored();
+        match &mut self.clocks {
+            Clocks::Own(own) => own.restored(self.spec.idle_timeout, passing),
+            Clocks::Shared(shared) => shared.restored(passing.time()),
         }
-        let clocks = &self.clocks;
-        self.groups.restored(|part| clocks.watermark(part, passing));
         let Clocks::Own(own) = &mut self.clocks else { return };
         let parts: Vec<_> = own.devices().map(|(part, _)| part).collect();
         for part in parts {

@@ -3,10 +3,10 @@
 //! ```text
 //! piece  = record record …                              CBOR values, one after the other
 //! record = passing                                      how much time has passed
-//!        | window [name, fingerprint, reached, alone]   what follows is this window's
-//!        | clock [name, source, time, heard, reached]   of one device, or of one shared watermark
+//!        | window [name, fingerprint, idle_timeout, reached, alone]     what follows is this window's
+//!        | clock [name, source, reached or time, heard] of a device with a watermark of its own; of a shared one
 //!        | clock gone [name]
-//!        | group [key, from, [cell]]                    cells before `from` are no more, these are new or changed
+//!        | group [key, next end, from, [cell]]          cells before `from` are no more, these are new or changed
 //!        | group gone [key]
 //! cell   = [start, last, [state of an aggregate]]
 //! ```
@@ -55,10 +55,10 @@ pub struct Lost {
 #[derive(Serialize, Deserialize)]
 enum Record<P, C> {
     Passing(P),
-    Window(Arc<str>, u64, i64, Option<i64>),
-    Clock(Arc<str>, u32, i64, i64, i64),
+    Window(Arc<str>, u64, i64, i64, Option<i64>),
+    Clock(Arc<str>, u32, i64, i64),
     ClockGone(Arc<str>),
-    Group(Key, i64, Vec<C>),
+    Group(Key, i64, i64, Vec<C>),
     GroupGone(Key),
 }
 
@@ -141,7 +141,8 @@ fn write_header(window: &One, piece: &mut Vec<u8>) {
         Clocks::Own(_) => (NEVER, None),
         Clocks::Shared(shared) => shared.reached(),
     };
-    let header: Written = Record::Window(window.spec.name.clone(), fingerprint(&window.spec), reached, alone);
+    let Spec { name, idle_timeout, .. } = &window.spec;
+    let header: Written = Record::Window(name.clone(), fingerprint(&window.spec), *idle_timeout, reached, alone);
     write(&header, piece);
 }
 
@@ -162,20 +163,20 @@ fn fingerprint(spec: &Spec) -> u64 {
 
 impl<'a> From<&'a super::watermark::Device> for Written<'a> {
     fn from(device: &'a super::watermark::Device) -> Self {
-        Record::Clock(device.name.clone(), device.source as u32, device.time, device.heard, device.reached)
+        Record::Clock(device.name.clone(), device.source as u32, device.reached, device.heard)
     }
 }
 
 impl<'a> From<&'a super::watermark::Clock> for Written<'a> {
     fn from(clock: &'a super::watermark::Clock) -> Self {
-        Record::Clock(clock.name.clone(), 0, clock.time, clock.heard, NEVER)
+        Record::Clock(clock.name.clone(), 0, clock.time, clock.heard)
     }
 }
 
 impl<'a> From<Change<'a>> for Written<'a> {
     fn from(change: Change<'a>) -> Self {
         let cells = change.cells.iter().map(|cell| (cell.start, cell.last, &*cell.states));
-        Record::Group(change.key.clone(), change.from, cells.collect())
+        Record::Group(change.key.clone(), change.next, change.from, cells.collect())
     }
 }
 
@@ -212,7 +213,7 @@ impl Strange {
 
     fn take(&mut self, record: Read) {
         match record {
-            Record::Group(key, from, cells) => {
+            Record::Group(key, _, from, cells) => {
                 let starts = self.groups.entry(key).or_default();
                 starts.retain(|start| *start >= from && cells.iter().all(|cell| cell.0 != *start));
                 starts.extend(cells.iter().map(|cell| cell.0));
@@ -235,7 +236,14 @@ impl Restoring {
                 self.drop_unnamed();
                 self.windows.passing = passing;
             }
-            (Record::Window(name, fingerprint, reached, alone), _) => self.enter(name, fingerprint, reached, alone),
+            (Record::Window(name, fingerprint, idle_timeout, reached, alone), _) => {
+                if let Some(window) = self.enter(name, fingerprint) {
+                    match &mut window.clocks {
+                        Clocks::Own(own) => own.restore_rule(idle_timeout),
+                        Clocks::Shared(shared) => shared.restore(reached, alone),
+                    }
+                }
+            }
             (record, At::Window(number)) => take(&mut self.windows.windows[*number], record, &self.windows.passing)?,
             (record, At::Strange(number)) => self.strange[*number].take(record),
             (_, At::Nowhere) => return None,
@@ -254,16 +262,14 @@ impl Restoring {
         self.at = At::Nowhere;
     }
 
-    fn enter(&mut self, name: Arc<str>, written: u64, reached: i64, alone: Option<i64>) {
+    /// What follows is of this window: of ours, if it is one of them.
+    fn enter(&mut self, name: Arc<str>, written: u64) -> Option<&mut One> {
         let windows = &mut self.windows.windows;
         let ours = |window: &One| window.spec.name == name && fingerprint(&window.spec) == written;
         if let Some(number) = windows.iter().position(ours) {
-            if let Clocks::Shared(shared) = &mut windows[number].clocks {
-                shared.restore(reached, alone);
-            }
             self.named[number] = true;
             self.at = At::Window(number);
-            return;
+            return Some(&mut windows[number]);
         }
         let known = self.strange.iter().position(|strange| strange.name == name && strange.fingerprint == written);
         let number = known.unwrap_or_else(|| {
@@ -272,6 +278,7 @@ impl Restoring {
         });
         self.strange[number].named = true;
         self.at = At::Strange(number);
+        None
     }
 
     fn finish(mut self) -> (Windows, Vec<Lost>) {
@@ -287,21 +294,21 @@ impl Restoring {
 /// `None` for what cannot be of this window.
 fn take(window: &mut One, record: Read, passing: &Passing) -> Option<()> {
     match (record, &mut window.clocks) {
-        (Record::Clock(name, source, time, heard, reached), Clocks::Own(own)) => {
+        (Record::Clock(name, source, reached, heard), Clocks::Own(own)) => {
             if source as usize >= passing.sources() {
                 return None;
             }
-            own.restore(name, source as usize, time, heard, reached);
+            own.restore(name, source as usize, reached, heard);
         }
-        (Record::Clock(name, _, time, heard, _), Clocks::Shared(shared)) => shared.restore_clock(name, time, heard),
+        (Record::Clock(name, _, time, heard), Clocks::Shared(shared)) => shared.restore_clock(name, time, heard),
         (Record::ClockGone(name), Clocks::Own(own)) => own.restore_gone(&name),
-        (Record::Group(key, from, cells), _) => {
+        (Record::Group(key, next, from, cells), _) => {
             let part = window.part_of(&key)?;
             let states = window.spec.plan.aggregates.len();
             if cells.iter().any(|(_, _, cell)| cell.len() != states) {
                 return None;
             }
-            window.groups.restore(part, key, from, cells);
+            window.groups.restore(part, key, next, from, cells);
         }
         (Record::GroupGone(key), _) => window.groups.restore_gone(&key),
         _ => return None,

@@ -15,6 +15,8 @@
 
 mod closing;
 mod cutting;
+mod life;
+mod model;
 mod property;
 mod state;
 
@@ -23,7 +25,7 @@ use std::sync::Arc;
 
 use super::aggregate::Counts;
 use super::plan::{Aggregate, Comparison, Expr, Kind, Plan, Ref, Shape, Table};
-use super::{By, Closed, Folded, Late, Spec, Windows};
+use super::{By, Closed, Folded, Late, Lost, Spec, Windows};
 use crate::queue::entry::{Entry, Group, Stamp};
 use crate::reading::{Micros, Reading, Series, Value};
 

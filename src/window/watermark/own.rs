@@ -35,11 +35,10 @@ pub struct Own {
 pub struct Device {
     pub name: Arc<str>,
     pub source: usize,
-    pub time: i64,
-    /// When its last reading arrived, in its source's time.
-    pub heard: i64,
-    /// What its watermark had reached by then.
+    /// What its watermark had reached with its last reading.
     pub reached: i64,
+    /// When that arrived, in its source's time.
+    pub heard: i64,
     alarm: i64,
     dirty: bool,
 }
@@ -73,15 +72,8 @@ impl Own {
 
     /// Makes room for a device that was not there.
     pub fn open(&mut self, name: &Arc<str>, source: usize) -> usize {
-        self.put(Device {
-            name: name.clone(),
-            source,
-            time: NEVER,
-            heard: NEVER,
-            reached: NEVER,
-            alarm: NO_ALARM,
-            dirty: false,
-        })
+        let name = name.clone();
+        self.put(Device { name, source, reached: NEVER, heard: NEVER, alarm: NO_ALARM, dirty: false })
     }
 
     fn put(&mut self, device: Device) -> usize {
@@ -96,23 +88,18 @@ impl Own {
 
     pub fn watermark(&self, place: usize, passing: &Passing) -> i64 {
         let device = self.device(place);
-        if device.time == NEVER {
+        if device.reached == NEVER {
             return NEVER;
         }
-        let silent = (passing.time_of(device.source).saturating_sub(device.heard) - self.rule.idle_timeout).max(0);
-        self.base(device).saturating_add(silent)
-    }
-
-    /// What the watermark is while the clock is active.
-    fn base(&self, device: &Device) -> i64 {
-        device.reached.max(device.time.saturating_sub(self.rule.watermark))
+        let silent = passing.time_of(device.source) - device.heard - self.rule.idle_timeout;
+        device.reached.saturating_add(silent.max(0))
     }
 
     pub fn raise(&mut self, place: usize, to: i64, passing: &Passing) {
         let missing = to.saturating_sub(self.watermark(place, passing));
         if missing > 0 {
-            let base = self.base(self.device(place));
-            self.devices[place].as_mut().expect("a device's place").reached = base.saturating_add(missing);
+            let device = self.devices[place].as_mut().expect("a device's place");
+            device.reached = device.reached.saturating_add(missing);
             self.touch(place);
         }
     }
@@ -123,18 +110,17 @@ impl Own {
         let now = passing.time_of(source);
         let device = self.devices[place].as_mut().expect("a device's place");
         match told {
-            Told::Ahead(_) if device.time != NEVER => return,
+            Told::Ahead(_) if reached != NEVER => return,
             // As if it had fallen silent right after a reading of this moment.
             Told::Ahead(arrived) => {
-                device.time = arrived;
+                device.reached = arrived.saturating_sub(self.rule.watermark);
                 device.heard = now - self.rule.idle_timeout;
             }
             Told::Time(time) => {
-                device.time = device.time.max(time);
+                device.reached = reached.max(time.saturating_sub(self.rule.watermark));
                 device.heard = now;
             }
         }
-        device.reached = reached;
         if device.source != source {
             // What is set in another source's time means nothing now.
             device.alarm = NO_ALARM;
@@ -150,7 +136,7 @@ impl Own {
         let moment = if passing.time_of(device.source) < silent_at {
             silent_at
         } else {
-            silent_at.saturating_add(end.saturating_sub(self.base(device)))
+            silent_at.saturating_add(end.saturating_sub(device.reached))
         };
         // A later alarm is set when the one that stands goes off.
         if moment < device.alarm {
@@ -180,7 +166,7 @@ impl Own {
         None
     }
 
-    /// Makes room by forgetting devices that have been silent the longest and have nothing open.
+    /// Makes room by forgetting devices that have been silent, the furthest behind first, and have nothing open.
     ///
     /// Should one come back with readings older than its last, it may open a window anew that it had closed.
     pub fn forget(&mut self, passing: &Passing, is_open: impl Fn(usize) -> bool) {
@@ -193,7 +179,7 @@ impl Own {
         let mut idle: Vec<_> = (0..self.devices.len())
             .filter_map(|place| self.devices[place].as_ref().map(|device| (device, place)))
             .filter(|(device, place)| silent(device) && !is_open(*place))
-            .map(|(device, place)| (device.time, device.name.clone(), place))
+            .map(|(device, place)| (device.reached, device.name.clone(), place))
             .collect();
         idle.sort_unstable();
         for (_, name, place) in idle.into_iter().take(self.rule.most.div_ceil(4)) {
@@ -236,12 +222,27 @@ impl Own {
         (std::mem::take(&mut self.gone), changed)
     }
 
-    pub fn restore(&mut self, name: Arc<str>, source: usize, time: i64, heard: i64, reached: i64) {
+    /// What `idle_timeout` was when the devices that follow were written.
+    pub fn restore_rule(&mut self, idle_timeout: i64) {
+        self.rule.idle_timeout = idle_timeout;
+    }
+
+    pub fn restore(&mut self, name: Arc<str>, source: usize, reached: i64, heard: i64) {
         self.tracked = true;
-        let device = Device { name, source, time, heard, reached, alarm: NO_ALARM, dirty: false };
+        let device = Device { name, source, reached, heard, alarm: NO_ALARM, dirty: false };
         match self.find(&device.name) {
             Some(place) => self.devices[place] = Some(device),
             None => drop(self.put(device)),
+        }
+    }
+
+    /// After the last piece: with more patience than before, no watermark falls.
+    pub fn restored(&mut self, idle_timeout: i64, passing: &Passing) {
+        if self.rule.idle_timeout != idle_timeout {
+            let places = self.devices().map(|(place, _)| (place, self.watermark(place, passing)));
+            let before: Vec<_> = places.collect();
+            self.rule.idle_timeout = idle_timeout;
+            before.into_iter().for_each(|(place, reached)| self.raise(place, reached, passing));
         }
     }
 

@@ -183,6 +183,10 @@ impl Shared {
                 self.start(clock.name, clock.time, clock.heard, false);
             }
         }
+        // With less patience than before, all may have fallen silent at once.
+        if self.names.is_empty() && self.reached != NEVER {
+            self.alone = self.alone.or(Some(now));
+        }
     }
 
     pub fn clocks(&self) -> impl Iterator<Item = &Clock> {
