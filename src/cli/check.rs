@@ -27,7 +27,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Ok((config, notes)) => {
             if args.json {
                 let notes: Vec<_> = notes.iter().map(ToString::to_string).collect();
-                println!("{}", json!({ "ok": true, "faults": [], "notes": notes }));
+                let windows: Vec<_> = config.windows.iter().map(window_json).collect();
+                println!("{}", json!({ "ok": true, "faults": [], "notes": notes, "windows": windows }));
             } else {
                 for note in &notes {
                     println!("note: {note}");
@@ -53,6 +54,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::from(2))
         }
     }
+}
+
+fn window_json(window: &config::Window) -> serde_json::Value {
+    let spec = &window.spec;
+    json!({ "name": spec.name, "bytes_per_group": spec.plan.bytes_per_group(), "max_groups": spec.max_groups })
 }
 
 fn window_line(window: &config::Window) {

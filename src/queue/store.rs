@@ -308,7 +308,7 @@ fn guard<T>(dir: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, Sto
         let report = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             if !IN_SLED.get() {
-                report(panic)
+                report(panic);
             }
         }));
     });

@@ -73,7 +73,7 @@ impl Planner<'_> {
         } else if called("samples") {
             self.table = Table::Samples;
         } else {
-            let remedy = format!("{}, or set table = \"{}\" in this [[window]]", self.tables(), ident.value);
+            let remedy = format!("{}, or set table = \"{}\"", self.tables(), ident.value);
             self.fault(at, format!("there is no table `{}`", ident.value), remedy);
         }
         self.qualifiers.push(ident.value.clone());

@@ -98,7 +98,7 @@ impl Planner<'_> {
         let time = &self.names.time_column;
         if bare(column).is_none_or(|name| name != time) {
             let what = format!("{window} goes by event time, which is the column `{time}`");
-            let remedy = format!("write {window}({time}, …), or set time_column in this [[window]]");
+            let remedy = format!("write {window}({time}, …), or set time_column");
             let at = self.words.of(column);
             self.fault(at, what, remedy);
         }

@@ -30,7 +30,7 @@ const WINDOWS: &Refusals = &[
     ),
     (
         "SELECT COUNT(*) FROM readings GROUP BY TUMBLE(ts, INTERVAL '1' MINUTE)",
-        "1:47: TUMBLE goes by event time, which is the column `time`; write TUMBLE(time, …), or set time_column in this [[window]]",
+        "1:47: TUMBLE goes by event time, which is the column `time`; write TUMBLE(time, …), or set time_column",
     ),
     (
         "SELECT COUNT(*) FROM readings GROUP BY TUMBLE(time)",
@@ -280,7 +280,7 @@ const WHAT_SQL_HAS_AND_A_WINDOW_HAS_NOT: &Refusals = &[
     ("SELECT COUNT(*) FROM readings WHERE x = (SELECT 1) GROUP BY {T}", "1:42: a subquery is not supported;"),
     (
         "SELECT COUNT(*) FROM sensors GROUP BY {T}",
-        "1:22: there is no table `sensors`; write FROM readings (a row a reading) or FROM samples (a row a field), or set table = \"sensors\" in this [[window]]",
+        "1:22: there is no table `sensors`; write FROM readings (a row a reading) or FROM samples (a row a field), or set table = \"sensors\"",
     ),
     (
         "SELECT COUNT(*) FROM readings GROUP BY {T} ORDER BY 1",
