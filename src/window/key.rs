@@ -164,7 +164,9 @@ mod tests {
 
     fn key(datums: &[Datum]) -> Vec<u8> {
         let mut key = Vec::new();
-        datums.iter().for_each(|datum| write_datum(datum, &mut key));
+        for datum in datums {
+            write_datum(datum, &mut key);
+        }
         key
     }
 

@@ -3,7 +3,7 @@
 //! NULL is skipped, and so are NaN, and what an aggregate has no use for (text in a sum).
 //!
 //! Invariants:
-//! - counts, MIN, MAX, FIRST_VALUE, LAST_VALUE, integer sums and percentiles depend on the rows alone; sums, averages
+//! - counts, MIN, MAX, `FIRST_VALUE`, `LAST_VALUE`, integer sums and percentiles depend on the rows alone; sums, averages
 //!   and variances of floats on their order only beyond the digits of an `f64`;
 //! - `merge` joins rows that lie wholly later in event time, as the slices of a hop and the parts of a session do;
 //! - what was written comes back bit for bit.
@@ -39,7 +39,7 @@ pub struct Counts {
     pub distinct_overflow: u64,
     /// Integer sums beyond 64 bits, given as floats.
     pub integer_overflow: u64,
-    /// Samples that came too late, or from too many series, for RATE and TIME_AVG.
+    /// Samples that came too late, or from too many series, for RATE and `TIME_AVG`.
     pub sample_overflow: u64,
 }
 

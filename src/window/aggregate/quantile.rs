@@ -1,6 +1,6 @@
 //! PERCENTILE(x, q): the value of rank ⌊q·(n − 1)⌋ among the n values, from 0.
 //!
-//! Up to 128 values it is exact. Beyond them a DDSketch (C. Masson et al., VLDB 2019) answers within 0.5 % of that
+//! Up to 128 values it is exact. Beyond them a `DDSketch` (C. Masson et al., VLDB 2019) answers within 0.5 % of that
 //! value, whatever the distribution; the least and the greatest stay exact. Values nearer to zero than 10⁻⁹ count
 //! as zero, and where the greatest is more than 10¹⁷ times the least, the least run together. Infinities
 //! count as the greatest finite floats.
@@ -56,7 +56,9 @@ impl Quantile {
     fn sketch(&mut self) -> &mut DDSketch {
         if let Self::Few(values) = self {
             let mut sketch = DDSketch::new(Config::new(ERROR, BINS, ZERO));
-            values.iter().for_each(|x| sketch.add(*x));
+            for x in values {
+                sketch.add(*x);
+            }
             *self = Self::Many(Box::new(sketch));
         }
         let Self::Many(sketch) = self else { unreachable!("made above") };

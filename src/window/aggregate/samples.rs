@@ -1,4 +1,4 @@
-//! RATE and TIME_AVG: what depends on the order of event time, whatever the order of arrival.
+//! RATE and `TIME_AVG`: what depends on the order of event time, whatever the order of arrival.
 //!
 //! ```text
 //!   head: all up to some moment, summed up │ tail: the latest samples, in order of event time
@@ -9,13 +9,13 @@
 //! left out and counted: the answers are exact as long as no reading comes more than `MOST / 2` samples late.
 //!
 //! A counter or a level is one series' own (source, device, tags, and the metric in `samples`), so each series has
-//! its own line: RATE adds their rates, TIME_AVG weighs each by its time.
+//! its own line: RATE adds their rates, `TIME_AVG` weighs each by its time.
 //!
 //! - **Step** from one sample to the next: the increase is the difference, or, where the counter fell, the new value
 //!   (it was reset and counts from zero). Of equal times the later in the log comes later.
 //! - **RATE** = increases between a series' first and last sample ÷ the seconds between those two. NULL with one
 //!   moment only.
-//! - **TIME_AVG**: each value weighs from its time to the next one's, the last until the window's end.
+//! - **`TIME_AVG`**: each value weighs from its time to the next one's, the last until the window's end.
 
 use std::collections::BTreeMap;
 

@@ -111,6 +111,9 @@ fn split(x: f64) -> (f64, f64) {
 
 #[cfg(test)]
 mod tests {
+    // The whole point is what comes out to the bit.
+    #![allow(clippy::float_cmp)]
+
     use super::*;
 
     #[test]

@@ -41,7 +41,9 @@ impl Life {
         for _ in 0..rng.usize(20..70) {
             let pause = if rng.u8(0..12) == 0 { rng.i64(20..90) } else { rng.i64(0..4) };
             now += pause;
-            clocks.iter_mut().for_each(|clock| *clock += pause);
+            for clock in &mut clocks {
+                *clock += pause;
+            }
             let mut passed = pause;
             let entries = match rng.u8(0..40) {
                 0 => {

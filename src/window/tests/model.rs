@@ -149,12 +149,11 @@ impl Model {
         for start in starts.into_iter().filter(|start| start + size > watermark) {
             taken = true;
             let found = self.open.iter_mut().find(|(_, open)| open.start == start && open.key == row.key);
-            match found {
-                Some((_, open)) => open.rows.push(row.clone()),
-                None => {
-                    let open = Expected { key: row.key.clone(), start, end: start + size, rows: vec![row.clone()] };
-                    self.open.push((part.to_owned(), open));
-                }
+            if let Some((_, open)) = found {
+                open.rows.push(row.clone());
+            } else {
+                let open = Expected { key: row.key.clone(), start, end: start + size, rows: vec![row.clone()] };
+                self.open.push((part.to_owned(), open));
             }
         }
         taken
@@ -238,23 +237,9 @@ impl Expected {
             float(xs.first().copied()),
             is.last().copied().map(Value::I64),
             float((!xs.is_empty()).then(|| sorted[(0.9 * (sorted.len() - 1) as f64) as usize])),
-            float(self.rate(&rows)),
+            float(rate(&rows)),
             float(self.time_average(&rows)),
         ]
-    }
-
-    fn rate(&self, rows: &[&Row]) -> Option<f64> {
-        let mut lines = BTreeMap::<&str, Vec<(i64, f64)>>::new();
-        for row in rows {
-            lines.entry(&row.series).or_default().extend(row.i.map(|i| (row.time, i as f64)));
-        }
-        let rates = lines.values().filter_map(|line| {
-            let span = line.last()?.0 - line.first()?.0;
-            let rises =
-                line.windows(2).map(|pair| if pair[1].1 < pair[0].1 { pair[1].1 } else { pair[1].1 - pair[0].1 });
-            (span > 0).then(|| rises.sum::<f64>() / (span as f64 / 1e6))
-        });
-        rates.reduce(|sum, rate| sum + rate)
     }
 
     fn time_average(&self, rows: &[&Row]) -> Option<f64> {
@@ -272,6 +257,19 @@ impl Expected {
         }
         (weight > 0.0).then(|| area / weight)
     }
+}
+
+fn rate(rows: &[&Row]) -> Option<f64> {
+    let mut lines = BTreeMap::<&str, Vec<(i64, f64)>>::new();
+    for row in rows {
+        lines.entry(&row.series).or_default().extend(row.i.map(|i| (row.time, i as f64)));
+    }
+    let rates = lines.values().filter_map(|line| {
+        let span = line.last()?.0 - line.first()?.0;
+        let rises = line.windows(2).map(|pair| if pair[1].1 < pair[0].1 { pair[1].1 } else { pair[1].1 - pair[0].1 });
+        (span > 0).then(|| rises.sum::<f64>() / (span as f64 / 1e6))
+    });
+    rates.reduce(|sum, rate| sum + rate)
 }
 
 fn mean(xs: &[f64]) -> Option<f64> {

@@ -4,7 +4,7 @@ use super::life::{KINDS, Life};
 use super::model::{Expected, Model};
 use super::*;
 
-const LIVES: u64 = 400;
+const LIVES: u64 = 300;
 
 #[test]
 fn rows_are_what_a_plain_recomputation_gives() {
@@ -24,7 +24,7 @@ fn rows_are_what_a_plain_recomputation_gives() {
         }
         assert!(!windows.is_open(), "seed {seed}: the end closes all");
     }
-    assert!(rows > 10_000, "{rows} rows: too little happens in these lives");
+    assert!(rows > 8_000, "{rows} rows: too little happens in these lives");
 }
 
 #[track_caller]
@@ -82,7 +82,9 @@ fn answers_of(row: &Closed) -> Vec<Option<Value>> {
 fn agree(kind: Kind, got: Option<&Value>, want: Option<&Value>) -> bool {
     match (got, want) {
         (Some(Value::F64(got)), Some(Value::F64(want))) => match kind {
-            Kind::Min | Kind::Max | Kind::FirstValue | Kind::LastValue | Kind::Percentile(_) => got == want,
+            Kind::Min | Kind::Max | Kind::FirstValue | Kind::LastValue | Kind::Percentile(_) => {
+                got.to_bits() == want.to_bits()
+            }
             // The model's own two passes lose more than the fold does.
             Kind::VarPop | Kind::VarSamp | Kind::StddevPop | Kind::StddevSamp => close(*got, *want, 1e-6),
             _ => close(*got, *want, 0.0),
@@ -97,7 +99,7 @@ fn close(got: f64, want: f64, near_zero: f64) -> bool {
 
 #[test]
 fn a_crash_at_any_step_changes_no_row() {
-    for seed in 0..LIVES {
+    for seed in 0..LIVES / 2 {
         let life = Life::draw(seed);
         let specs = || {
             let mut second = life.spec.clone();
@@ -107,16 +109,16 @@ fn a_crash_at_any_step_changes_no_row() {
         let mut reference = Windows::new(specs());
         let expected: Vec<_> = life.log.iter().map(|group| reference.apply(group)).collect();
 
-        let mut rng = fastrand::Rng::with_seed(seed ^ 0xC0FFEE);
+        let mut rng = fastrand::Rng::with_seed(seed ^ 0x00C0_FFEE);
         let (mut pieces, mut position) = (Vec::new(), 0);
         let (mut windows, _) = Windows::restore(specs(), &pieces).unwrap();
         for step in 0..life.log.len() {
             assert_eq!(windows.apply(&life.log[step]), expected[step], "seed {seed}, step {step}");
             // A crash here: what is on disk is the last checkpoint, and the log.
             windows = Windows::restore(specs(), &pieces).unwrap().0;
-            for again in position..=step {
-                let folded = windows.apply(&life.log[again]);
-                assert_eq!(folded, expected[again], "seed {seed}: {again} again after a crash at {step}");
+            for (group, expected) in life.log.iter().zip(&expected).take(step + 1).skip(position) {
+                let folded = windows.apply(group);
+                assert_eq!(folded, *expected, "seed {seed}: {} again after a crash at {step}", group.first);
             }
             if rng.u8(0..4) == 0 {
                 position = step + 1;

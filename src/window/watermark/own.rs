@@ -242,7 +242,9 @@ impl Own {
             let places = self.devices().map(|(place, _)| (place, self.watermark(place, passing)));
             let before: Vec<_> = places.collect();
             self.rule.idle_timeout = idle_timeout;
-            before.into_iter().for_each(|(place, reached)| self.raise(place, reached, passing));
+            for (place, reached) in before {
+                self.raise(place, reached, passing);
+            }
         }
     }
 
