@@ -84,14 +84,15 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> R
     let (inbox, items) = Inbox::new(in_flight.clone().sum::<usize>() + 64, INBOX_BYTES, clock.clone());
     let (requests, asked) = mpsc::channel(16);
     let (shed_before, shed_asked) = watch::channel(0);
-    let store_state = watch::Sender::new(StoreState::default());
+    // The writer holds the only sender: once it is gone, the storage is not writable.
+    let (store_state, store_seen) = watch::channel(StoreState::default());
     let writer = Writer {
         store: store.clone(),
         appenders,
         inbox: items,
         requests: asked,
         shed_before,
-        state: store_state.clone(),
+        state: store_state,
         retention: Retention::new(store.clone(), config.queue.max_bytes, config.queue.min_free, generation_bytes),
         options: Options {
             linger: config.queue.commit_linger,
@@ -129,7 +130,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> R
         id,
         queue: queue.clone(),
         sources: states,
-        store: store_state.subscribe(),
+        store: store_seen,
         road: road_state.subscribe(),
         metrics: metrics.clone(),
         clock,
@@ -180,7 +181,10 @@ impl Running {
         stop_delivery.send_replace(true);
         match failed {
             // Delivery and sources end when the writer does; the writer knows why.
-            Some(Err(GatewayError::Delivery(DeliveryError::WriterGone) | GatewayError::Source { .. })) => {
+            Some(Err(
+                GatewayError::Delivery(DeliveryError::WriterGone)
+                | GatewayError::Source { source: MqttError::QueueStopped, .. },
+            )) => {
                 return written(writer.await, &dir).and(Err(GatewayError::Lost));
             }
             Some(failed) => return failed.and(Err(GatewayError::Lost)),

@@ -1,8 +1,10 @@
 //! One test binary.
 
 mod cloud;
+mod door;
 mod faults;
 mod promises;
+mod queue;
 mod road;
 mod simulate;
 mod support;

@@ -15,7 +15,7 @@ pub mod read;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidegate_wire::{ClockState, Codec, Envelope, Row, encode_body, encode_record};
+use tidegate_wire::{BODY_MAX, ClockState, Codec, Envelope, Row, encode_body, encode_record, fit_body};
 
 use crate::config::Compression;
 use crate::queue::Span;
@@ -26,9 +26,8 @@ pub use lane::Lane;
 /// An offset with the epoch that makes it unique for ever.
 pub type Identity = (u64, u64);
 
-/// What the encoder is held to; see the caps of the columns format.
-const BODY_MAX: usize = tidegate_wire::BODY_MAX;
-const ROWS_MAX: usize = tidegate_wire::ROWS_MAX;
+/// More rows than this gain nothing on the road, and each takes some hundred bytes of memory while it waits.
+const ROWS_MAX: usize = 100_000;
 
 /// A sealed batch: what one Kinesis record holds, and what it settles once it is taken.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,13 +104,16 @@ impl Sealer {
         Ok(Self { gateway, compressor: zstd::bulk::Compressor::new(level)? })
     }
 
-    /// `None` where the body would be larger than a reader takes.
+    /// `None` where the body would be more than a reader takes.
     fn write(&mut self, lane: &Lane, run: &lane::Run, rows: &[Row], limits: &Limits) -> Option<Bytes> {
-        let body = encode_body(rows);
-        if body.len() > BODY_MAX && rows.len() > 1 {
-            return None;
-        }
+        let body = match rows {
+            // One reading is not to be cut smaller: what it comes to is measured by the record.
+            [_] => encode_body(rows),
+            _ => fit_body(rows)?,
+        };
         let packed = match limits.compression {
+            // Left as large as it is, it is found too large for a record; small, no reader would take it.
+            Compression::Zstd if body.len() > BODY_MAX => None,
             Compression::Zstd => self.compressor.compress(&body).ok().filter(|packed| packed.len() < body.len()),
             Compression::None => None,
         };

@@ -23,7 +23,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    match config::load(&args.config, &|name| std::env::var(name).ok()) {
+    match config::load(&args.config, &config::Environment::of_process()) {
         Ok((config, notes)) => {
             if args.json {
                 let notes: Vec<_> = notes.iter().map(ToString::to_string).collect();

@@ -69,7 +69,33 @@ pub fn main() -> ExitCode {
         Command::Sql(args) => sql::run(args),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("tidegate: {error:#}");
+        eprintln!("tidegate: {}", sentence(&error));
         if error.is::<load::Faulty>() { ExitCode::from(2) } else { ExitCode::FAILURE }
     })
+}
+
+/// The chain of an error in one line; a cause that its effect has told already is not told again.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut said = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if said.is_empty() {
+            said = cause;
+        } else if !said.contains(&cause) {
+            said = format!("{said}: {cause}");
+        }
+    }
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn each_cause_of_an_error_is_told_once() {
+        let error = anyhow!("the disk is gone").context("cannot write: the disk is gone").context("delivery stopped");
+        assert_eq!(sentence(&error), "delivery stopped: cannot write: the disk is gone");
+    }
 }

@@ -13,19 +13,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use fault::{Fault, Note};
+pub use files::Environment;
 
 use crate::window::Spec;
 
 /// Reads a file, what lies in `conf.d/` beside it, and the environment. Every fault is found in one run.
-pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<(Config, Vec<Note>), Vec<Fault>> {
-    let tree = files::gather(path, env)?;
-    mean::mean(&tree, path.parent().unwrap_or(Path::new(".")), env)
+pub fn load(path: &Path, env: &Environment) -> Result<(Config, Vec<Note>), Vec<Fault>> {
+    let (tree, faults) = files::gather(path, env)?;
+    mean::mean(&tree, faults, path.parent().unwrap_or(Path::new(".")), env)
 }
 
 /// Reads one text as if it were a file of this name.
-pub fn parse(text: &str, name: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<(Config, Vec<Note>), Vec<Fault>> {
+pub fn parse(text: &str, name: &Path, env: &Environment) -> Result<(Config, Vec<Note>), Vec<Fault>> {
     let tree = tree::parse(text, name)?;
-    mean::mean(&tree, name.parent().unwrap_or(Path::new(".")), env)
+    mean::mean(&tree, Vec::new(), name.parent().unwrap_or(Path::new(".")), env)
 }
 
 /// Everything `run` needs; every default is already in it.

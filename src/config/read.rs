@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use super::fault::{At, Fault, Note};
+use super::files::Environment;
 use super::tree::{Entry, Node, Table, Value};
 
 /// Sections and keys of the whole plan that this version does not have.
@@ -37,7 +38,7 @@ pub struct Reading<'a> {
     pub notes: RefCell<Vec<Note>>,
     /// Relative paths count from here.
     pub directory: &'a Path,
-    pub env: &'a dyn Fn(&str) -> Option<String>,
+    pub env: &'a Environment,
 }
 
 impl Reading<'_> {
@@ -58,12 +59,12 @@ impl Reading<'_> {
                 self.fault(at, "`${` without its `}`", "write ${NAME}");
                 return None;
             };
-            let Some(value) = (self.env)(name) else {
+            let Some(value) = self.env.get(name) else {
                 self.fault(at, format!("the environment has no {name}"), "set it, or write the value here");
                 return None;
             };
             expanded.push_str(before);
-            expanded.push_str(&value);
+            expanded.push_str(value);
             rest = behind;
         }
         expanded.push_str(rest);

@@ -147,18 +147,23 @@ pub fn merge(into: &mut Table, more: Table, faults: &mut Vec<Fault>) {
     }
 }
 
+/// The path leads through something that is no section.
+pub struct NoSection;
+
 /// Sets one value, replacing what is there: the environment overrides files.
-pub fn set(table: &mut Table, path: &[&str], node: &Node) {
-    let [key, rest @ ..] = path else { return };
+pub fn set(table: &mut Table, path: &[&str], node: &Node) -> Result<(), NoSection> {
+    let [key, rest @ ..] = path else { return Ok(()) };
     let there = table.iter().position(|entry| entry.key == *key).unwrap_or_else(|| {
         let node = Node { at: node.at.clone(), value: Value::Table(Vec::new()) };
         table.push(Entry { key: (*key).to_owned(), at: node.at.clone(), node, first_letter: None });
         table.len() - 1
     });
     match &mut table[there].node.value {
-        Value::Table(inner) if !rest.is_empty() => set(inner, rest, node),
-        _ => table[there].node = node.clone(),
+        Value::Table(inner) if !rest.is_empty() => return set(inner, rest, node),
+        _ if rest.is_empty() => table[there].node = node.clone(),
+        _ => return Err(NoSection),
     }
+    Ok(())
 }
 
 fn are_sections(list: &[Node]) -> bool {

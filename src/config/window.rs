@@ -91,14 +91,14 @@ pub fn forward(section: Section<'_>) -> Forward {
 mod tests {
     use std::path::Path;
 
-    use super::super::{Config, parse};
+    use super::super::{Config, Environment, parse};
     use super::*;
     use crate::window::plan::Shape;
 
     const REST: &str = "[[source]]\ntype = \"mqtt\"\nname = \"plant\"\nurl = \"mqtt://broker\"\n[[source.subscribe]]\nfilter = \"a\"\n[kinesis]\nstream = \"s\"\nregion = \"r\"\n";
 
     fn read(windows: &str) -> Result<Config, Vec<String>> {
-        let read = parse(&format!("{windows}\n{REST}"), Path::new("t.toml"), &|_| None);
+        let read = parse(&format!("{windows}\n{REST}"), Path::new("t.toml"), &Environment::default());
         read.map(|(config, _)| config).map_err(|faults| {
             faults.iter().map(|fault| fault.to_string().trim_start_matches("t.toml:").to_owned()).collect()
         })

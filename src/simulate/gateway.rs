@@ -41,7 +41,7 @@ impl Place {
             self.broker_port,
             super::sensor::TIME,
         );
-        let env = |name: &str| std::env::var(name).ok();
+        let env = config::Environment::of_process();
         let (simulated, _) = config::parse(&text, Path::new("simulated"), &env)?;
         let mut config = match &self.config {
             Some(file) => config::load(file, &env)?.0,
@@ -75,7 +75,8 @@ impl Place {
 pub struct Usage {
     pub rss_peak_bytes: u64,
     pub cpu_seconds: f64,
-    /// Bytes that were sent to the disk.
+    /// Bytes that were sent to the disk, as `/proc/PID/io` counts them: by the page, and where the kernel has large
+    /// folios by the folio, which may be many times what the disk is given.
     pub disk_bytes_written: u64,
 }
 

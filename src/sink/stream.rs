@@ -49,8 +49,16 @@ pub struct OnRoad {
     pub record: Record,
     pub failed: u32,
     pub due: Instant,
-    /// To be sent by itself, since the request it was part of was found invalid.
-    pub alone: bool,
+    /// How often a request with it was found invalid.
+    pub invalid: u32,
+}
+
+impl OnRoad {
+    /// It goes by itself, to tell whether it was the one.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.invalid > 0
+    }
 }
 
 /// Entries of a lane that will never be delivered.
@@ -75,7 +83,9 @@ impl Stream {
         let spans = plan(&cursors.spans, lanes, log.durable().offset);
         let oldest = log.oldest()?.offset;
         let from = cursors.lanes.values().map(|cursor| cursor.done).min().unwrap_or(oldest);
-        let epoch = cursors.lanes.values().filter_map(|cursor| Some(cursor.prev?.0)).max().unwrap_or(0);
+        // Of the entry before the first that is read: a lane that is ahead may be in a later one already.
+        let last = cursors.lanes.values().filter(|cursor| cursor.done == from).filter_map(|cursor| cursor.prev).max();
+        let epoch = last.map_or(0, |(epoch, _)| epoch);
         let roads = cursors.lanes.iter().map(|(number, cursor)| (*number, Road::new(&gateway, name, *number, *cursor)));
         let reader = Reader::new(&log, from);
         let mut stream = Self { name, lanes: roads.collect(), gateway, reader, log, spans, received, epoch };
@@ -126,7 +136,7 @@ impl Stream {
             let Some(made) = road.lane.seal(limits, sealer) else { continue };
             road.since = (!road.lane.is_empty()).then_some(now);
             if let Sealed::Record(record) = &made {
-                road.record = Some(OnRoad { record: record.clone(), failed: 0, due: now, alone: false });
+                road.record = Some(OnRoad { record: record.clone(), failed: 0, due: now, invalid: 0 });
             }
             sealed.push(made);
         }
@@ -219,11 +229,12 @@ impl Stream {
         }
     }
 
-    /// A gap in each lane of the span: whose entries these were, no one can tell any more.
+    /// A gap in each lane of the span that has not passed it: whose entries these were, no one can tell any more.
     fn lose(&mut self, from: u64, to: u64) -> Vec<Gap> {
-        let removed = Removed { from: (self.epoch, from), to: (self.epoch, to - 1), count: to - from };
         let mut gaps = Vec::new();
-        for (number, road) in &mut self.lanes {
+        for (number, road) in self.lanes.iter_mut().filter(|(_, road)| road.from < to) {
+            let from = from.max(road.from);
+            let removed = Removed { from: (self.epoch, from), to: (self.epoch, to - 1), count: to - from };
             road.lane.skip(removed.to);
             gaps.push(Gap { stream: self.name, lane: *number, removed, reason: "damaged" });
         }

@@ -1,8 +1,10 @@
 //! What several tests need.
 
 pub mod gateway;
+pub mod lossy;
 pub mod mosquitto;
 pub mod moto;
+pub mod publisher;
 pub mod readings;
 pub mod scene;
 
