@@ -12,6 +12,7 @@ mod logs;
 mod queue;
 mod run;
 mod simulate;
+mod sql;
 mod status;
 
 use std::process::ExitCode;
@@ -47,6 +48,8 @@ enum Command {
     Dead(dead::Args),
     /// Turn record payloads back into JSON lines
     Decode(decode::Args),
+    /// Run a window's query over a file, and print its rows
+    Sql(sql::Args),
 }
 
 /// The life of a process: parse, log, run; an error is printed once, as a chain.
@@ -63,6 +66,7 @@ pub fn main() -> ExitCode {
         Command::Queue(args) => queue::run(args),
         Command::Dead(args) => dead::run(args),
         Command::Decode(args) => decode::run(args),
+        Command::Sql(args) => sql::run(args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("tidegate: {}", sentence(&error));

@@ -7,6 +7,7 @@ use super::fault::{Fault, Note};
 use super::read::{Placed, Reading, Section};
 use super::source::sources;
 use super::tree::{Node, Value};
+use super::window::{forward, windows};
 use super::{
     Backoff, Batch, Compression, Config, Environment, Gateway, Http, Kinesis, Link, Profile, Queue, Secret, WhenFull,
 };
@@ -48,8 +49,10 @@ fn config(root: &Section<'_>) -> Option<Config> {
     let max_record = kinesis.as_ref().map_or(MIB, |kinesis| kinesis.max_record as u64);
     let batch = batch(root.section("batch"), max_age, max_record);
     let http = http(root.section("http"));
+    let windows = windows(root);
+    let forward = forward(root.section("forward"));
     root.finish();
-    Some(Config { gateway: gateway?, link, sources, queue, batch, kinesis: kinesis?, http: http? })
+    Some(Config { gateway: gateway?, link, sources, queue, batch, kinesis: kinesis?, http: http?, windows, forward })
 }
 
 fn gateway(section: Section<'_>) -> Option<Gateway> {

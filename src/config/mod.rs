@@ -6,6 +6,7 @@ mod mean;
 mod read;
 mod source;
 mod tree;
+mod window;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,8 @@ use std::time::Duration;
 
 pub use fault::{Fault, Note};
 pub use files::Environment;
+
+use crate::window::Spec;
 
 /// Reads a file, what lies in `conf.d/` beside it, and the environment. Every fault is found in one run.
 pub fn load(path: &Path, env: &Environment) -> Result<(Config, Vec<Note>), Vec<Fault>> {
@@ -36,6 +39,23 @@ pub struct Config {
     pub batch: Batch,
     pub kinesis: Kinesis,
     pub http: Http,
+    pub windows: Vec<Window>,
+    pub forward: Forward,
+}
+
+/// A query over event time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Window {
+    pub spec: Spec,
+    /// The longest that what was folded may have to be folded again after a crash.
+    pub checkpoint_interval: Duration,
+}
+
+/// What is delivered besides the rows of windows, which always are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// Otherwise a reading is let go once it is folded.
+    pub readings: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]

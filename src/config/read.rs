@@ -15,8 +15,7 @@ use super::tree::{Entry, Node, Table, Value};
 
 /// Sections and keys of the whole plan that this version does not have.
 const LATER: &[&str] = &[
-    "window",
-    "forward",
+    "meta",
     "route",
     "firehose",
     "credentials",
@@ -125,6 +124,13 @@ impl<'a> Section<'a> {
             return None;
         }
         Some(Placed { at, value })
+    }
+
+    /// Where the first letter of a text stands in its file, if the text stands there letter for letter.
+    pub fn first_letter(&self, key: &'static str, text: &str) -> Option<At> {
+        let entry = self.find(key)?;
+        let as_written = matches!(&entry.node.value, Value::Text(written) if written == text);
+        entry.first_letter.clone().filter(|_| as_written)
     }
 
     /// A text that must be there.

@@ -101,7 +101,7 @@ fn each_fault_says_what_would_be_right() {
             "12:13: `batch.max_bytes` = 2.0 MiB is out of bounds; it may be 1.0 KiB to 1023.0 KiB",
         ),
         ("batch", "level = 99", "12:9: `batch.level` = 99 is out of bounds; it may be 1 to 22"),
-        ("window", "sql = \"\"", "11:2: `window` is not in this version of tidegate; leave it out"),
+        ("route", "match = \"\"", "11:2: `route` is not in this version of tidegate; leave it out"),
         (
             "http",
             "listen = \"0.0.0.0:80\"",
