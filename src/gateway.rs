@@ -55,6 +55,10 @@ pub enum GatewayError {
     Delivery(#[from] DeliveryError),
     #[error("source {name}: {source}")]
     Source { name: String, source: MqttError },
+    #[error(
+        "this version does not run `[[window]]` yet; take it out of the configuration, or try it with `tidegate sql`"
+    )]
+    Windows,
     #[error("a part of the gateway ended without a word; this is a fault of tidegate, please report it")]
     Lost,
 }
@@ -67,6 +71,9 @@ impl From<StoreError> for GatewayError {
 
 /// Runs until `shutdown` resolves, or until something fails that no retry mends.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> Result<(), GatewayError> {
+    if !config.windows.is_empty() {
+        return Err(GatewayError::Windows);
+    }
     let clock = Clock::System;
     let dir = config.gateway.data_dir.clone();
     let _lock = Lock::take(&dir)?;
