@@ -81,6 +81,7 @@ fn each_dependency_touches_its_own_place() {
     only_in("axum::", &["http/", "simulate/stream/"]);
     only_in("anyhow::", &["cli/", "simulate/"]);
     only_in("prometheus::", &["metrics.rs"]);
+    only_in("sketches_ddsketch::", &["window/aggregate/quantile.rs"]);
     only_in("sqlparser::", &["window/sql/"]);
 }
 

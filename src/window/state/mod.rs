@@ -3,7 +3,7 @@
 //! ```text
 //! piece  = record record …                              CBOR values, one after the other
 //! record = passing                                      how much time has passed
-//!        | window [name, fingerprint, idle_timeout, reached, alone]     what follows is this window's
+//!        | window [name, fingerprint, idle_timeout, reached or forget at, alone]  what follows is this window's
 //!        | clock [name, source, reached or time, heard] of a device with a watermark of its own; of a shared one
 //!        | clock gone [name]
 //!        | group [key, next end, from, [cell]]          cells before `from` are no more, these are new or changed
@@ -34,7 +34,7 @@ use super::groups::Change;
 use super::key::Key;
 use super::one::One;
 use super::passing::Passing;
-use super::watermark::{Clocks, NEVER};
+use super::watermark::Clocks;
 use super::{By, Spec, Windows};
 
 /// Of a state's form. With another number, windows start anew.
@@ -118,7 +118,7 @@ fn pieces(window: &One) -> impl Iterator<Item = Vec<u8>> {
 
 fn write_header(window: &One, piece: &mut Vec<u8>) {
     let (reached, alone) = match &window.clocks {
-        Clocks::Own(_) => (NEVER, None),
+        Clocks::Own(own) => (own.forget_at(), None),
         Clocks::Shared(shared) => shared.reached(),
     };
     let Spec { name, idle_timeout, .. } = &window.spec;

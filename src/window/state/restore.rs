@@ -95,7 +95,7 @@ impl Restoring {
             (Record::Window(name, fingerprint, idle_timeout, reached, alone), _) => {
                 if let Some(window) = self.enter(name, fingerprint) {
                     match &mut window.clocks {
-                        Clocks::Own(own) => own.restore_rule(idle_timeout),
+                        Clocks::Own(own) => own.restore_rule(idle_timeout, reached),
                         Clocks::Shared(shared) => shared.restore(reached, alone),
                     }
                 }

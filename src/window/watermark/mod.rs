@@ -34,7 +34,7 @@ pub const NEVER: i64 = i64::MIN;
 pub struct Rule {
     pub watermark: i64,
     pub idle_timeout: i64,
-    /// The most clocks that are kept.
+    /// The most clocks that are kept; beyond, new ones are not followed.
     pub most: usize,
 }
 

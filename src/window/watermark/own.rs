@@ -222,9 +222,14 @@ impl Own {
         (std::mem::take(&mut self.gone), changed)
     }
 
-    /// What `idle_timeout` was when the devices that follow were written.
-    pub fn restore_rule(&mut self, idle_timeout: i64) {
-        self.rule.idle_timeout = idle_timeout;
+    /// Before which moment no device is forgotten.
+    pub fn forget_at(&self) -> i64 {
+        self.forget_at
+    }
+
+    /// What held when the devices that follow were written.
+    pub fn restore_rule(&mut self, idle_timeout: i64, forget_at: i64) {
+        (self.rule.idle_timeout, self.forget_at) = (idle_timeout, forget_at);
     }
 
     pub fn restore(&mut self, name: Arc<str>, source: usize, reached: i64, heard: i64) {
