@@ -74,7 +74,7 @@ fn the_middle_is_pure() {
 
 #[test]
 fn each_dependency_touches_its_own_place() {
-    only_in("sled::", &["queue/store.rs"]);
+    only_in("sled::", &["queue/store/generation.rs"]);
     only_in("rumqttc", &["source/mqtt/", "simulate/"]);
     only_in("aws_sdk_kinesis", &["sink/kinesis.rs"]);
     only_in("aws_config", &["sink/kinesis.rs"]);
@@ -87,7 +87,7 @@ fn each_dependency_touches_its_own_place() {
 fn who_confirms_and_who_moves_a_cursor() {
     only_in("ack.confirm(", &["queue/writer.rs"]);
     only_in("cursors.store(", &["sink/delivery.rs"]);
-    let log = files().into_iter().find(|file| file.path == "queue/log.rs").unwrap();
+    let log = files().into_iter().find(|file| file.path == "queue/appender.rs").unwrap();
     let (before, _) = log.code.split_once("pub struct Appender").unwrap();
     assert!(!before.rsplit('}').next().unwrap().contains("Clone"), "there is one appender");
 }

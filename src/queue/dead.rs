@@ -5,7 +5,8 @@
 
 use super::entry::{Entry, Letter};
 use super::files;
-use super::log::{Appender, Log};
+use super::appender::Appender;
+use super::log::Log;
 use super::reader::{Reader, Step};
 use super::store::{Store, StoreError};
 use crate::reading::Micros;

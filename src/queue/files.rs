@@ -2,12 +2,13 @@
 //!
 //! | file | holds |
 //! | --- | --- |
-//! | `LOCK` | nothing; locked while a process uses the directory |
+//! | `LOCK` | the number of the process; locked while a process uses the directory |
 //! | `VERSION` | the format of the directory, a number |
 //! | `identity` | who this gateway is, and the last epoch drawn |
 //! | `mark` | where each log is known to be durable: a lower bound |
 //! | `cursors` | how far each lane has been delivered |
 //! | `purged` | how far the dead letters have been thrown away |
+//! | `ballast` | nothing: room for a start on a full disk |
 //!
 //! Each is CBOR followed by its CRC32C.
 
@@ -20,7 +21,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::log::Place;
-use super::store::{Store, StoreError};
+use super::store::{Store, StoreError, make_directory};
 use crate::clock::Now;
 use crate::reading::Micros;
 
@@ -54,7 +55,7 @@ impl Lock {
     /// Takes the directory, making it where it is missing.
     pub fn take(dir: &Path) -> Result<Self, OpenError> {
         let unwritable = |source| OpenError::Unwritable { path: dir.to_owned(), source };
-        fs::create_dir_all(dir).map_err(unwritable)?;
+        make_directory(dir).map_err(unwritable)?;
         let path = dir.join("LOCK");
         let open = File::options().create(true).truncate(false).read(true).write(true).open(&path);
         let mut file = open.map_err(unwritable)?;
@@ -66,20 +67,27 @@ impl Lock {
             }
             Err(TryLockError::Error(error)) => return Err(unwritable(error)),
         }
-        file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(unwritable)?;
+        // Only told to people; on a full disk it is the lock that counts.
+        let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
         Ok(Self(file))
     }
 }
 
 /// Refuses a directory of a newer format and leaves it as it is.
 pub fn check_version(store: &dyn Store) -> Result<(), OpenError> {
-    let Some(bytes) = store.get("VERSION")? else {
-        return Ok(store.put("VERSION", format!("{VERSION}\n").as_bytes())?);
-    };
+    let Some(bytes) = store.get("VERSION")? else { return Ok(()) };
     let found = String::from_utf8_lossy(&bytes).trim().to_owned();
     match found.parse::<u32>() {
         Ok(version) if version <= VERSION => Ok(()),
         _ => Err(OpenError::Newer { found }),
+    }
+}
+
+/// Says of a new directory which format it has.
+pub fn claim_version(store: &dyn Store) -> Result<(), StoreError> {
+    match store.get("VERSION")? {
+        Some(_) => Ok(()),
+        None => store.put("VERSION", format!("{VERSION}\n").as_bytes()),
     }
 }
 

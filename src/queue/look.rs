@@ -46,7 +46,7 @@ pub fn stat(queue: &Queue) -> Result<Stat, StoreError> {
     Ok(Stat {
         epoch: queue.identity.epoch,
         disk_bytes: store.used(None)?,
-        free_bytes: store.free()?,
+        free_bytes: store.disk()?.free,
         readings: log(&queue.readings, "readings", "readings")?,
         notes: log(&queue.notes, "notes", "gaps")?,
         dead_letters: dead::count(store, &queue.dead)?,

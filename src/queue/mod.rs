@@ -1,7 +1,7 @@
 //! The queue: five kinds of log in one data directory, and the one writer.
 //!
 //! ```text
-//! data_dir/  LOCK  VERSION  identity  mark  cursors  purged
+//! data_dir/  LOCK  VERSION  identity  mark  cursors  purged  ballast
 //!            readings/NNNNNN/   what arrived
 //!            notes/NNNNNN/      the stream `gaps`: what is missing, and why
 //!            dead/NNNNNN/       dead letters
@@ -22,6 +22,7 @@
 //! - readers never see past what the writer has synced;
 //! - what cannot be read is named, from where to where.
 
+pub mod appender;
 pub mod chunk;
 pub mod cursors;
 pub mod dead;
@@ -30,7 +31,9 @@ pub mod files;
 pub mod log;
 pub mod look;
 pub mod reader;
+mod recover;
 pub mod retention;
+mod seal;
 pub mod store;
 pub mod writer;
 
@@ -74,26 +77,29 @@ impl Queue {
     /// Recovers what a crash left, draws a new epoch, and gives out the appenders.
     pub fn open(store: Arc<dyn Store>, now: Now, generation_bytes: u64) -> Result<(Self, Appenders), OpenError> {
         files::check_version(&*store)?;
-        let mark = Mark::load(&*store)?;
-        let identity = Identity::draw(&*store, now, mark.epoch)?;
-        let (readings, readings_appender) = Log::open(&store, "readings", mark.readings, generation_bytes)?;
-        let (notes, notes_appender) = Log::open(&store, "notes", mark.notes, generation_bytes)?;
-        let (dead, dead_appender) = Log::open(&store, "dead", mark.dead, generation_bytes)?;
+        store.prepare()?;
+        files::claim_version(&*store)?;
+        let known = known_durable(&*store)?;
+        let readings = Log::open(&store, "readings", known.readings, generation_bytes)?;
+        let notes = Log::open(&store, "notes", known.notes, generation_bytes)?;
+        let dead = Log::open(&store, "dead", known.dead, generation_bytes)?;
+        let last = known.epoch.max(readings.epoch).max(notes.epoch).max(dead.epoch);
+        let identity = Identity::draw(&*store, now, last)?;
         let mark = Mark {
             epoch: identity.epoch,
-            readings: readings_appender.next(),
-            notes: notes_appender.next(),
-            dead: dead_appender.next(),
+            readings: readings.appender.next(),
+            notes: notes.appender.next(),
+            dead: dead.appender.next(),
         };
         mark.store(&*store, true)?;
-        let appenders = Appenders { readings: readings_appender, notes: notes_appender, dead: dead_appender };
-        Ok((Self { store, readings, notes, dead, identity, mark }, appenders))
+        let appenders = Appenders { readings: readings.appender, notes: notes.appender, dead: dead.appender };
+        Ok((Self { store, readings: readings.log, notes: notes.log, dead: dead.log, identity, mark }, appenders))
     }
 
-    /// Opens a stopped gateway's directory to look into it; nothing is written.
+    /// Opens a stopped gateway's directory to look into it; nothing is put right and nothing put aside.
     pub fn look(store: Arc<dyn Store>) -> Result<Self, OpenError> {
         files::check_version(&*store)?;
-        let mark = Mark::load(&*store)?;
+        let mark = known_durable(&*store)?;
         let identity = files::read(&*store, "identity")?.unwrap_or_default();
         Ok(Self {
             readings: Log::look(&store, "readings", mark.readings)?,
@@ -104,4 +110,21 @@ impl Queue {
             mark,
         })
     }
+}
+
+/// Where each log is known to have been durable, whatever can still be read of it: by the mark, and by what was
+/// delivered or thrown away and said so in a file of its own.
+fn known_durable(store: &dyn Store) -> Result<Mark, StoreError> {
+    let mut mark = Mark::load(store)?;
+    let cursors = Cursors::load(store)?;
+    let done = |stream: &str| {
+        let lanes = cursors.streams.get(stream).into_iter().flat_map(|stream| stream.lanes.values());
+        lanes.map(|lane| lane.done).max().unwrap_or_default()
+    };
+    mark.readings.offset = mark.readings.offset.max(done("readings"));
+    mark.notes.offset = mark.notes.offset.max(done("gaps"));
+    mark.dead.offset = mark.dead.offset.max(dead::purged(store)?);
+    let delivered = cursors.streams.values().flat_map(|stream| stream.lanes.values());
+    mark.epoch = mark.epoch.max(delivered.filter_map(|lane| Some(lane.prev?.0)).max().unwrap_or_default());
+    Ok(mark)
 }

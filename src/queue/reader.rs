@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use super::entry::{Decoder, Group};
-use super::log::{Log, Place, read_group_at};
+use super::log::{Log, Place};
+use super::recover::read_group_at;
 use super::store::{Generation, StoreError};
 
 /// One step through a log.
@@ -51,35 +52,39 @@ impl Reader {
         let durable = self.log.durable();
         while self.offset < durable.offset {
             let Some(at) = &mut self.at else {
-                if let Some(lost) = self.enter(0, durable)? {
+                let covering = self.log.covering(self.offset)?;
+                if let Some(lost) = self.enter(covering, durable)? {
                     return Ok(lost);
                 }
                 continue;
             };
-            let next = self.log.numbers().into_iter().find(|next| *next > at.number);
-            let end = match next {
-                Some(next) => self.log.begin(next)?.map(|begin| begin.chunk),
-                None => Some(durable.chunk),
+            let next = self.log.first_from(at.number + 1);
+            let end = match next.map(|next| self.log.begin(next)).transpose()? {
+                Some(Some(begin)) => begin.chunk,
+                // It cannot be read and is out of the row: the one behind it says where this one ends.
+                Some(None) => continue,
+                None => durable.chunk,
             };
-            // A successor that cannot be read does not say where this one ends: its own chunks do.
-            if end.is_some_and(|end| at.chunk >= end) || at.next_chunk()?.is_none() {
-                if let Some(lost) = self.enter(next.unwrap_or(u32::MAX), durable)? {
+            if at.chunk >= end {
+                if let Some(lost) = self.enter(next, durable)? {
                     return Ok(lost);
                 }
                 continue;
             }
-            let Some((group, chunks)) = read_group(&mut self.decoder, at)? else {
-                at.chunk += 1;
-                at.chunk = at.next_chunk()?.unwrap_or(u64::MAX);
+            let Some((group, header, chunks)) = read_group_at(&*at.generation, at.chunk)? else {
+                at.skip()?;
                 continue;
             };
-            if group.first > self.offset {
-                return Ok(self.lose(group.first));
-            }
-            at.chunk += chunks;
-            if group.end() > self.offset {
+            if header.end() <= self.offset {
+                at.chunk += chunks;
+            } else if header.first > self.offset {
+                return Ok(self.lose(header.first));
+            } else if let Ok(group) = self.decoder.decode(&group) {
+                at.chunk += chunks;
                 self.offset = group.end();
                 return Ok(Step::Group(group));
+            } else {
+                at.skip()?;
             }
         }
         Ok(Step::End)
@@ -90,53 +95,28 @@ impl Reader {
         Step::Lost { from, to }
     }
 
-    /// Enters the newest generation, from number `least` on, that begins at or before our offset; where none
-    /// does, the oldest of them, and says what is lost by that.
-    fn enter(&mut self, least: u32, durable: Place) -> Result<Option<Step>, StoreError> {
+    /// Enters a generation, and says what is lost by that; without one, everything up to the durable mark is.
+    fn enter(&mut self, number: Option<u32>, durable: Place) -> Result<Option<Step>, StoreError> {
         self.at = None;
-        let mut begins = durable.offset;
-        for number in self.log.numbers().into_iter().filter(|number| *number >= least) {
-            let Some((generation, begin)) = self.open(number)? else { continue };
-            if self.at.is_some() && begin.offset > self.offset {
-                break;
-            }
+        let mut begin = durable;
+        if let Some(number) = number {
+            // One that cannot be read has left the row: look for another.
+            let Some((generation, head)) = self.log.generation(number)? else { return Ok(None) };
+            begin = head.begin;
             self.at = Some(At { number, generation, chunk: begin.chunk });
-            begins = begin.offset;
-            if begin.offset > self.offset {
-                break;
-            }
         }
-        Ok((begins > self.offset).then(|| self.lose(begins)))
-    }
-
-    /// Opens a generation; one that is damaged is put aside.
-    fn open(&self, number: u32) -> Result<Option<Opened>, StoreError> {
-        match self.log.generation(number) {
-            Ok(generation) => Ok(self.log.begin(number)?.map(|begin| (generation, begin))),
-            Err(StoreError::Damaged { path, why }) => {
-                tracing::error!(path = %path.display(), why, "a generation is damaged; it is put aside");
-                self.log.forget(number)?;
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
+        Ok((begin.offset > self.offset).then(|| self.lose(begin.offset)))
     }
 }
-
-/// A generation and where it begins.
-type Opened = (Arc<dyn Generation>, Place);
 
 impl At {
-    fn next_chunk(&self) -> Result<Option<u64>, StoreError> {
-        match self.generation.next(self.chunk) {
-            Err(StoreError::Damaged { .. }) => Ok(None),
-            found => found,
-        }
+    /// Goes past a chunk with which nothing can be done.
+    fn skip(&mut self) -> Result<(), StoreError> {
+        let next = match self.generation.next(self.chunk + 1) {
+            Err(StoreError::Damaged { .. }) => None,
+            found => found?,
+        };
+        self.chunk = next.unwrap_or(u64::MAX);
+        Ok(())
     }
-}
-
-/// The group at this place; `None` where there is none that is whole and right.
-fn read_group(decoder: &mut Decoder, at: &At) -> Result<Option<(Group, u64)>, StoreError> {
-    let read = read_group_at(&*at.generation, at.chunk)?;
-    Ok(read.and_then(|(bytes, _, chunks)| Some((decoder.decode(&bytes).ok()?, chunks))))
 }

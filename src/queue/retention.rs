@@ -62,7 +62,7 @@ impl Retention {
             self.looked = Some(Instant::now());
         }
         let left = self.max_bytes.saturating_sub(self.used());
-        let spare = self.store.free()?.saturating_sub(self.min_free);
+        let spare = self.store.disk()?.free.saturating_sub(self.min_free);
         Ok(match left.min(spare) {
             0 => Room::Full,
             left if left < self.slack => Room::Tight,

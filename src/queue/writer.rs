@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout_at};
 use super::dead;
 use super::entry::{Entry, Letter, Stamp};
 use super::files::Mark;
-use super::log::Appender;
+use super::appender::Appender;
 use super::retention::{Retention, Room};
 use super::store::{Store, StoreError};
 use crate::clock::{Clock, Mono};

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use tidegate::queue::store::{Generation, Store, StoreError};
+use tidegate::queue::store::{Disk as Room, Generation, Store, StoreError};
 
 /// What of the live bytes a power cut leaves.
 #[derive(Clone, Copy, Debug)]
@@ -56,13 +56,13 @@ struct Chunks {
 }
 
 impl LossyStore {
-    fn disk(&self) -> MutexGuard<'_, Disk> {
+    fn inner(&self) -> MutexGuard<'_, Disk> {
         self.disk.lock().unwrap()
     }
 
     /// The power goes. Whoever had the store open must be gone.
     pub fn cut(&self, survives: Survives, random: &mut fastrand::Rng) {
-        let mut disk = self.disk();
+        let mut disk = self.inner();
         for chunks in disk.generations.values() {
             let mut chunks = chunks.lock().unwrap();
             let mut live = std::mem::take(&mut chunks.live);
@@ -81,7 +81,7 @@ impl LossyStore {
 
     /// Generations of the log that were put aside.
     pub fn damaged(&self, log: &str) -> Vec<u32> {
-        self.disk().damaged.iter().filter(|(of, _)| of == log).map(|(_, number)| *number).collect()
+        self.inner().damaged.iter().filter(|(of, _)| of == log).map(|(_, number)| *number).collect()
     }
 
     /// The numbers of the chunks in a generation.
@@ -113,16 +113,16 @@ impl LossyStore {
 
     /// A generation is gone without a trace.
     pub fn lose_generation(&self, log: &str, number: u32) {
-        self.disk().generations.remove(&(log.to_owned(), number)).unwrap();
+        self.inner().generations.remove(&(log.to_owned(), number)).unwrap();
     }
 
     /// What a crash leaves in the middle of `create`.
     pub fn half_create(&self, log: &str, number: u32) {
-        self.disk().generations.insert((log.to_owned(), number), Arc::default());
+        self.inner().generations.insert((log.to_owned(), number), Arc::default());
     }
 
     fn generation(&self, log: &str, number: u32) -> Arc<Mutex<Chunks>> {
-        self.disk().generations[&(log.to_owned(), number)].clone()
+        self.inner().generations[&(log.to_owned(), number)].clone()
     }
 
     fn opened(&self, chunks: Arc<Mutex<Chunks>>) -> Arc<dyn Generation> {
@@ -131,13 +131,17 @@ impl LossyStore {
 }
 
 impl Store for LossyStore {
+    fn prepare(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn generations(&self, log: &str) -> Result<Vec<u32>, StoreError> {
-        Ok(self.disk().generations.keys().filter(|(of, _)| of == log).map(|(_, number)| *number).collect())
+        Ok(self.inner().generations.keys().filter(|(of, _)| of == log).map(|(_, number)| *number).collect())
     }
 
     fn create(&self, log: &str, number: u32, head: &[u8]) -> Result<Arc<dyn Generation>, StoreError> {
         let made = Arc::new(Mutex::new(Chunks { head: Some(Bytes::copy_from_slice(head)), ..Chunks::default() }));
-        let before = self.disk().generations.insert((log.to_owned(), number), made.clone());
+        let before = self.inner().generations.insert((log.to_owned(), number), made.clone());
         assert!(before.is_none(), "{log}/{number} is made twice");
         Ok(self.opened(made))
     }
@@ -155,22 +159,22 @@ impl Store for LossyStore {
 
     fn quarantine(&self, log: &str, number: u32) -> Result<(), StoreError> {
         self.lose_generation(log, number);
-        self.disk().damaged.push((log.to_owned(), number));
+        self.inner().damaged.push((log.to_owned(), number));
         Ok(())
     }
 
     fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        self.disk().files.insert(name.to_owned(), bytes.to_owned());
+        self.inner().files.insert(name.to_owned(), bytes.to_owned());
         Ok(())
     }
 
     fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let disk = self.disk();
+        let disk = self.inner();
         Ok(if name == "mark" { disk.mark_live.clone() } else { disk.files.get(name).cloned() })
     }
 
     fn mark(&self, bytes: &[u8], sync: bool) -> Result<(), StoreError> {
-        let mut disk = self.disk();
+        let mut disk = self.inner();
         disk.mark_live = Some(bytes.to_owned());
         if sync {
             disk.mark = disk.mark_live.clone();
@@ -179,7 +183,7 @@ impl Store for LossyStore {
     }
 
     fn used(&self, log: Option<&str>) -> Result<u64, StoreError> {
-        let disk = self.disk();
+        let disk = self.inner();
         let of_log = disk.generations.iter().filter(|((of, _), _)| log.is_none_or(|log| log == of));
         let bytes = of_log.map(|(_, chunks)| {
             let chunks = chunks.lock().unwrap();
@@ -188,8 +192,13 @@ impl Store for LossyStore {
         Ok(bytes.sum::<usize>() as u64 + self.faults.lock().unwrap().used_more)
     }
 
-    fn free(&self) -> Result<u64, StoreError> {
-        Ok(if self.faults.lock().unwrap().no_space { 0 } else { 1 << 40 })
+    fn disk(&self) -> Result<Room, StoreError> {
+        let free = if self.faults.lock().unwrap().no_space { 0 } else { 1 << 39 };
+        Ok(Room { free, size: 1 << 40 })
+    }
+
+    fn take_ballast(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 }
 

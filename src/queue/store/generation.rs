@@ -1,0 +1,186 @@
+//! A generation on sled: a small database of its own, `head` and the chunks by number.
+//!
+//! sled's `flush` ends in `sync_file_range`, which a power cut does not respect; so [`Generation::sync`] follows it
+//! with `fdatasync` on a handle of our own, and only then is anything durable.
+//!
+//! Invariants:
+//! - keys are appended, never overwritten and never deleted, which keeps clear of sled's reuse of segments;
+//! - a value is at most [`VALUE_MAX`], so that a leaf of 17 of them stays below a quarter of a segment and sled
+//!   never puts one into `blobs/`, which it does not sync;
+//! - a panic inside sled is an error here, while it opens, works and closes.
+
+use std::fs::{self, File};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::{Generation, StoreError, io_error};
+
+/// The most bytes one value may have.
+pub const VALUE_MAX: usize = 15 * 1024;
+const SEGMENT: usize = 1 << 20;
+const _: () = assert!(17 * VALUE_MAX < SEGMENT / 4, "a leaf this large would go to blobs/, which sled does not sync");
+
+const HEAD: &[u8] = b"head";
+/// How long whoever had it open before may take to let go: sled closes in the background.
+const LET_GO: Duration = Duration::from_secs(5);
+
+pub struct SledGeneration {
+    /// `None` only while it is dropped.
+    db: Option<sled::Db>,
+    /// Our own handle on sled's file: the one that is really synced.
+    file: File,
+    dir: PathBuf,
+}
+
+impl SledGeneration {
+    /// Makes a new one in a directory that is not there yet.
+    pub fn create(dir: &Path, head: &[u8]) -> Result<Self, StoreError> {
+        let made = Self::from_db(dir, guard(dir, || config(dir).open())?)?;
+        guard(dir, || made.db().insert(HEAD, head).map(drop))?;
+        made.sync()?;
+        Ok(made)
+    }
+
+    /// Opens one that is there; sled by itself would make a new one of what is missing.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let path = dir.join("db");
+        if !path.exists() {
+            return Err(StoreError::Damaged { path, why: "the file is missing".to_owned() });
+        }
+        // On a full disk sled leaves an empty snapshot behind, and then takes the whole database for corrupt.
+        remove_snapshots(dir, ".generating")?;
+        let until = Instant::now() + LET_GO;
+        loop {
+            match reading(guard(dir, || config(dir).open())) {
+                Err(StoreError::Io { source, .. }) if is_locked(&source) && Instant::now() < until => {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                // A snapshot only saves time: without it sled reads its whole log.
+                Err(StoreError::Damaged { .. }) if remove_snapshots(dir, "")? > 0 => {}
+                opened => return Self::from_db(dir, opened?),
+            }
+        }
+    }
+
+    fn from_db(dir: &Path, db: sled::Db) -> Result<Self, StoreError> {
+        let path = dir.join("db");
+        let file = File::options().read(true).write(true).open(&path).map_err(io_error("cannot open", &path))?;
+        Ok(Self { db: Some(db), file, dir: dir.to_owned() })
+    }
+
+    fn db(&self) -> &sled::Db {
+        self.db.as_ref().expect("it is open until it is dropped")
+    }
+}
+
+fn config(dir: &Path) -> sled::Config {
+    sled::Config::new()
+        .path(dir)
+        .segment_size(SEGMENT)
+        .cache_capacity(2 << 20)
+        .flush_every_ms(None)
+        .mode(sled::Mode::HighThroughput)
+}
+
+impl Generation for SledGeneration {
+    fn append(&self, chunks: &[(u64, Vec<u8>)]) -> Result<(), StoreError> {
+        let mut batch = sled::Batch::default();
+        for (number, chunk) in chunks {
+            assert!(chunk.len() <= VALUE_MAX, "a chunk of {} bytes would go to blobs/", chunk.len());
+            batch.insert(&number.to_be_bytes(), chunk.as_slice());
+        }
+        guard(&self.dir, || self.db().apply_batch(batch))
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        guard(&self.dir, || self.db().flush().map(drop))?;
+        // What makes it durable: sled's flush alone does not survive a power cut.
+        self.file.sync_data().map_err(io_error("cannot sync", &self.dir))
+    }
+
+    fn seal(&self) -> Result<(), StoreError> {
+        self.sync()?;
+        let blobs = self.dir.join("blobs");
+        match fs::read_dir(&blobs).map(|mut entries| entries.next().is_some()) {
+            Ok(true) => Err(StoreError::Damaged {
+                path: blobs,
+                why: "it holds a file, and what sled puts there is never synced".to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn head(&self) -> Result<Option<Bytes>, StoreError> {
+        reading(guard(&self.dir, || self.db().get(HEAD))).map(owned)
+    }
+
+    fn get(&self, number: u64) -> Result<Option<Bytes>, StoreError> {
+        reading(guard(&self.dir, || self.db().get(number.to_be_bytes()))).map(owned)
+    }
+
+    fn next(&self, number: u64) -> Result<Option<u64>, StoreError> {
+        // Chunk numbers are eight bytes long; the head's key, four bytes of letters, sorts behind any of them.
+        let found = guard(&self.dir, || self.db().range(number.to_be_bytes()..).keys().next().transpose());
+        Ok(reading(found)?.and_then(|key| key.as_ref().try_into().ok()).map(u64::from_be_bytes))
+    }
+}
+
+impl Drop for SledGeneration {
+    /// sled syncs once more when it closes, and panics where that fails.
+    fn drop(&mut self) {
+        let db = self.db.take();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
+    }
+}
+
+fn owned(value: Option<sled::IVec>) -> Option<Bytes> {
+    value.map(|value| Bytes::copy_from_slice(&value))
+}
+
+/// Calls into sled: its errors are ours, and its panics are damage.
+fn guard<T>(dir: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(sled::Error::Io(error))) => Err(io_error("cannot use", dir)(error)),
+        Ok(Err(error)) => Err(StoreError::Damaged { path: dir.to_owned(), why: error.to_string() }),
+        Err(_) => Err(StoreError::Damaged { path: dir.to_owned(), why: "sled cannot read it".to_owned() }),
+    }
+}
+
+/// What the disk gives back shortened, garbled or not at all is damage to this one generation, and no reason for
+/// the process to end.
+fn reading<T>(read: Result<T, StoreError>) -> Result<T, StoreError> {
+    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    read.map_err(|error| match error {
+        StoreError::Io { path, source, .. }
+            if matches!(source.kind(), InvalidData | InvalidInput | UnexpectedEof)
+                || source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) =>
+        {
+            StoreError::Damaged { path, why: source.to_string() }
+        }
+        error => error,
+    })
+}
+
+fn is_locked(error: &io::Error) -> bool {
+    error.to_string().contains("could not acquire lock")
+}
+
+/// Removes sled's snapshots whose names end like this, and says how many there were.
+fn remove_snapshots(dir: &Path, end: &str) -> Result<usize, StoreError> {
+    let mut removed = 0;
+    for entry in fs::read_dir(dir).map_err(io_error("cannot list", dir))? {
+        let entry = entry.map_err(io_error("cannot list", dir))?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(end) {
+            fs::remove_file(entry.path()).map_err(io_error("cannot remove", &entry.path()))?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
