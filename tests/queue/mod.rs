@@ -1,12 +1,13 @@
 //! The queue on its own: a model in lockstep, damage, the writer, and what really reaches the disk.
 
+mod damage;
 mod model;
 
 use std::sync::Arc;
 
 use tidegate::clock::{Mono, Now};
 use tidegate::queue::entry::Stamp;
-use tidegate::queue::{Entry, Log, Reader, Step};
+use tidegate::queue::{Entry, Letter, Log, Reader, Step};
 use tidegate::reading::{Micros, Reading, Series, Value};
 
 pub fn at_second(second: i64) -> Now {
@@ -31,6 +32,18 @@ pub fn text(entry: &Entry) -> &str {
     let Entry::Reading { reading, .. } = entry else { panic!("{entry:?}") };
     let [(_, Value::Text(text))] = &reading.fields[..] else { panic!("one text") };
     text
+}
+
+pub fn letter(detail: &str) -> Entry {
+    Entry::Letter(Box::new(Letter {
+        source: "plant".into(),
+        origin: "a/b".into(),
+        reason: "malformed".into(),
+        detail: detail.to_owned(),
+        payload: bytes::Bytes::from_static(b"{"),
+        length: 1,
+        sha256: None,
+    }))
 }
 
 /// Text that does not compress, the same for the same number.
