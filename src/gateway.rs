@@ -14,28 +14,28 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::batch::Limits;
 use crate::clock::{self, Clock};
 use crate::config::{self, Config};
-use crate::http::{self, Looks, Unanswered, Wanted, look};
+use crate::http;
 use crate::metrics::Metrics;
 use crate::queue::files::host_name;
 use crate::queue::retention::Retention;
 use crate::queue::writer::{Options, StoreState};
-use crate::queue::{self, Cursors, Lock, OpenError, Queue, Request, SledStore, Store, StoreError, Writer};
+use crate::queue::{self, Lock, OpenError, Queue, Request, SledStore, Store, StoreError, Writer};
 use crate::sink::RoadState;
-use crate::sink::delivery::{Delivery, DeliveryError};
-use crate::sink::kinesis::Kinesis;
-use crate::sink::stream::Stream;
+use crate::sink::delivery::DeliveryError;
 use crate::source::mqtt::{self, MqttError};
 use crate::source::{Inbox, State};
 
+mod looks;
+mod road;
 mod status;
+
+use road::Road;
 
 /// The inbox holds this many bytes of payloads at the most.
 const INBOX_BYTES: usize = 64 << 20;
@@ -55,6 +55,10 @@ pub enum GatewayError {
     Delivery(#[from] DeliveryError),
     #[error("source {name}: {source}")]
     Source { name: String, source: MqttError },
+    #[error(
+        "this version does not run `[[window]]` yet; take it out of the configuration, or try it with `tidegate sql`"
+    )]
+    Windows,
     #[error("a part of the gateway ended without a word; this is a fault of tidegate, please report it")]
     Lost,
 }
@@ -67,6 +71,9 @@ impl From<StoreError> for GatewayError {
 
 /// Runs until `shutdown` resolves, or until something fails that no retry mends.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> Result<(), GatewayError> {
+    if !config.windows.is_empty() {
+        return Err(GatewayError::Windows);
+    }
     let clock = Clock::System;
     let dir = config.gateway.data_dir.clone();
     let _lock = Lock::take(&dir)?;
@@ -84,14 +91,15 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> R
     let (inbox, items) = Inbox::new(in_flight.clone().sum::<usize>() + 64, INBOX_BYTES, clock.clone());
     let (requests, asked) = mpsc::channel(16);
     let (shed_before, shed_asked) = watch::channel(0);
-    let store_state = watch::Sender::new(StoreState::default());
+    // The writer holds the only sender: once it is gone, the storage is not writable.
+    let (store_state, store_seen) = watch::channel(StoreState::default());
     let writer = Writer {
         store: store.clone(),
         appenders,
         inbox: items,
         requests: asked,
         shed_before,
-        state: store_state.clone(),
+        state: store_state,
         retention: Retention::new(store.clone(), config.queue.max_bytes, config.queue.min_free, generation_bytes),
         options: Options {
             linger: config.queue.commit_linger,
@@ -129,13 +137,13 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> R
         id,
         queue: queue.clone(),
         sources: states,
-        store: store_state.subscribe(),
+        store: store_seen,
         road: road_state.subscribe(),
         metrics: metrics.clone(),
         clock,
     };
     let http = listener.map(|listener| {
-        let looks = looks(&queue, &requests.downgrade());
+        let looks = looks::looks(&queue, &requests.downgrade());
         tokio::spawn(http::serve(listener, config.http.token.clone(), metrics.clone(), board.watch(), looks, async {
             let _ = http_stops.await;
         }))
@@ -180,7 +188,10 @@ impl Running {
         stop_delivery.send_replace(true);
         match failed {
             // Delivery and sources end when the writer does; the writer knows why.
-            Some(Err(GatewayError::Delivery(DeliveryError::WriterGone) | GatewayError::Source { .. })) => {
+            Some(Err(
+                GatewayError::Delivery(DeliveryError::WriterGone)
+                | GatewayError::Source { source: MqttError::QueueStopped, .. },
+            )) => {
                 return written(writer.await, &dir).and(Err(GatewayError::Lost));
             }
             Some(failed) => return failed.and(Err(GatewayError::Lost)),
@@ -199,54 +210,6 @@ impl Running {
         }
         tracing::info!("stopped");
         Ok(())
-    }
-}
-
-/// What the thread of delivery sets up for itself.
-struct Road {
-    config: Config,
-    queue: Arc<Queue>,
-    gateway: Arc<str>,
-    requests: mpsc::Sender<Request>,
-    shed_asked: watch::Receiver<u64>,
-    state: watch::Sender<RoadState>,
-    metrics: Arc<Metrics>,
-}
-
-impl Road {
-    async fn run(self, stop: watch::Receiver<bool>) -> Result<(), DeliveryError> {
-        let Self { config, queue, gateway, requests, shed_asked, state, metrics } = self;
-        let Config { batch, kinesis, link, .. } = config;
-        let mut cursors = Cursors::load(&*queue.store)?;
-        let mut stream = |name: &'static str, log: &queue::Log, lanes| {
-            let cursors = cursors.streams.remove(name).unwrap_or_default();
-            Stream::new(name, gateway.clone(), log.clone(), &cursors, lanes, batch.received)
-        };
-        let readings = stream("readings", &queue.readings, kinesis.lanes)?;
-        let gaps = stream("gaps", &queue.notes, 1)?;
-        let limits = Limits {
-            target: batch.max_bytes,
-            max_record: kinesis.max_record,
-            compression: batch.compression,
-            level: batch.level,
-        };
-        let delivery = Delivery {
-            sink: Kinesis::new(&kinesis, &link, metrics.clone()).await,
-            store: queue.store.clone(),
-            gateway,
-            readings,
-            gaps,
-            writer: requests,
-            shed_before: shed_asked,
-            limits,
-            max_age: batch.max_age,
-            max_request: kinesis.max_request,
-            backoff: kinesis.backoff,
-            state,
-            clock: Clock::System,
-            metrics,
-        };
-        delivery.run(stop).await
     }
 }
 
@@ -297,42 +260,6 @@ fn start_sources(
         });
     }
     (tasks, states)
-}
-
-/// What `queue` and `dead` ask of a running gateway.
-fn looks(queue: &Arc<Queue>, requests: &mpsc::WeakSender<Request>) -> Looks {
-    let (stat, peek, list, purge) = (queue.clone(), queue.clone(), queue.clone(), requests.clone());
-    Looks {
-        queue_stat: look(move |()| blocking(stat.clone(), |queue| Ok(json!(queue::look::stat(queue)?)))),
-        queue_peek: look(move |Wanted { from, n }| {
-            blocking(peek.clone(), move |queue| Ok(queue::look::peek(queue, from, n)?.into()))
-        }),
-        dead_list: look(move |Wanted { from, n }| {
-            let letters =
-                move |queue: &Queue| Ok(queue::look::letters(&*queue.store, &queue.dead, from.unwrap_or(0), n)?.into());
-            blocking(list.clone(), letters)
-        }),
-        dead_purge: look(move |before| {
-            let requests = purge.clone();
-            async move {
-                let stopping = || Unanswered("the gateway is stopping".to_owned());
-                let (done, purged) = oneshot::channel();
-                let requests = requests.upgrade().ok_or_else(stopping)?;
-                requests.send(Request::Purge(before, done)).await.map_err(|_| stopping())?;
-                Ok(json!({ "purged": purged.await.map_err(|_| stopping())? }))
-            }
-        }),
-    }
-}
-
-async fn blocking(
-    queue: Arc<Queue>,
-    read: impl FnOnce(&Queue) -> Result<serde_json::Value, StoreError> + Send + 'static,
-) -> http::Answer {
-    match tokio::task::spawn_blocking(move || read(&queue)).await {
-        Ok(found) => found.map_err(|error| Unanswered(error.to_string())),
-        Err(error) => Err(Unanswered(error.to_string())),
-    }
 }
 
 /// Runs a future on a thread of its own, where it may block.

@@ -33,6 +33,8 @@ pub mod queue;
 pub mod sink;
 /// The door: where readings come in, and where they are acknowledged.
 pub mod source;
+/// Readings to rows, in windows of event time. Pure.
+pub mod window;
 
 /// The wiring and the stop order; the only module that knows everyone.
 pub mod gateway;

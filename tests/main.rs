@@ -1,6 +1,7 @@
 //! One test binary.
 
 mod cloud;
+mod door;
 mod faults;
 mod promises;
 mod queue;

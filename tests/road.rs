@@ -12,12 +12,14 @@ use tidegate::config::{Backoff, Compression, WhenFull};
 use tidegate::metrics::Metrics;
 use tidegate::queue::retention::Retention;
 use tidegate::queue::writer::{Options, StoreState};
-use tidegate::queue::{Cursors, Queue, Request, SledStore, Store, Writer, dead};
+use tidegate::queue::{Cursor, Cursors, Queue, Request, SledStore, Span, Store, StreamCursors, Writer, dead};
 use tidegate::reading::{Reading, Series, Value};
 use tidegate::sink::delivery::Delivery;
+use tidegate::sink::losses::Losses;
 use tidegate::sink::stream::Stream;
 use tidegate::sink::{Mode, Outcome, RoadState, SendError, Sink};
 use tidegate::source::{Delivery as Message, Inbox};
+use tidegate_wire::Envelope;
 use tokio::sync::{mpsc, watch};
 
 use crate::support::TempDir;
@@ -59,6 +61,8 @@ struct Rig {
     sink: Scripted,
     lanes: u32,
     max_record: usize,
+    max_request: usize,
+    max_age: Duration,
 }
 
 impl Rig {
@@ -96,15 +100,27 @@ impl Rig {
             sink: Scripted { script: Arc::new(Mutex::new(script)), taken: Arc::default() },
             lanes,
             max_record: 1 << 20,
+            max_request: 5 << 20,
+            max_age: Duration::from_millis(5),
         }
     }
 
     /// Commits a reading of this device, and returns once it is.
     async fn commit(&self, device: &str, text: &str) {
-        let series = Series { source: "plant".into(), device: device.into(), ..Series::default() };
-        let fields = vec![("text".into(), Value::Text(text.into()))];
-        let readings = vec![Reading { time: None, series: Arc::new(series), fields }];
-        let message = Message { readings, rejects: Vec::new(), weight: text.len() };
+        self.commit_many([(device.to_owned(), text.to_owned())]).await;
+    }
+
+    /// Commits readings, device and text, in one message.
+    async fn commit_many(&self, readings: impl IntoIterator<Item = (String, String)>) {
+        let mut weight = 0;
+        let reading = |(device, text): (String, String)| {
+            weight += text.len();
+            let series = Series { source: "plant".into(), device: device.into(), ..Series::default() };
+            let fields = vec![("text".into(), Value::Text(text.into()))];
+            Reading { time: None, series: Arc::new(series), fields }
+        };
+        let readings = readings.into_iter().map(reading).collect();
+        let message = Message { readings, rejects: Vec::new(), weight };
         self.inbox.put(message).await.unwrap().await.unwrap();
     }
 
@@ -129,22 +145,32 @@ impl Rig {
     }
 
     fn delivery(&self) -> Delivery<Scripted> {
+        self.delivery_to(self.sink.clone())
+    }
+
+    fn delivery_to<S>(&self, sink: S) -> Delivery<S> {
         let cursors = Cursors::load(&*self.store).unwrap();
         let stream = |name: &'static str, log, lanes| {
             let cursors = cursors.streams.get(name).cloned().unwrap_or_default();
             Stream::new(name, "gw".into(), log, &cursors, lanes, false).unwrap()
         };
+        let losses = Losses {
+            gateway: "gw".into(),
+            writer: self.requests.clone(),
+            state: self.state.clone(),
+            metrics: Metrics::new(),
+        };
         Delivery {
-            sink: self.sink.clone(),
+            sink,
             store: self.store.clone(),
             gateway: "gw".into(),
             readings: stream("readings", self.queue.readings.clone(), self.lanes),
             gaps: stream("gaps", self.queue.notes.clone(), 1),
-            writer: self.requests.clone(),
+            losses,
             shed_before: self.shed_before.subscribe(),
             limits: Limits { target: 4096, max_record: self.max_record, compression: Compression::Zstd, level: 3 },
-            max_age: Duration::from_millis(5),
-            max_request: 5 << 20,
+            max_age: self.max_age,
+            max_request: self.max_request,
             backoff: Backoff { base: Duration::from_millis(1), max: Duration::from_millis(4) },
             state: self.state.clone(),
             clock: Clock::System,
@@ -238,7 +264,8 @@ async fn an_outage_only_means_that_the_cursor_does_not_move() {
     });
     rig.commit("a", "first").await;
     rig.deliver_until(false, |rig| rig.state.borrow().mode == Mode::BackingOff).await;
-    assert_eq!(Cursors::load(&*rig.store).unwrap(), Cursors::default());
+    let cursors = Cursors::load(&*rig.store).unwrap();
+    assert_eq!(cursors.streams["readings"].lanes[&0], Cursor::default());
     rig.commit("a", "second").await;
     rig.deliver_until(true, |rig| rig.texts().len() == 2).await;
     assert_eq!(rig.texts(), ["first", "second"]);
@@ -408,4 +435,186 @@ async fn what_was_delivered_gives_its_disk_back_and_a_restart_goes_on_behind_it(
     rig.commit("a", "after").await;
     rig.deliver_until(true, |rig| !rig.texts().is_empty()).await;
     assert_eq!(rig.texts(), ["after"]);
+}
+
+#[tokio::test]
+async fn a_passing_fault_behind_an_outage_gives_nothing_up() {
+    let dir = TempDir::new("road-passing");
+    let mut attempts = 0;
+    let rig = Rig::new(&dir, 2, move |records| {
+        attempts += 1;
+        match attempts {
+            1 => Ok([Outcome::Taken, Outcome::Again("Throttled".to_owned())][..records.len()].to_vec()),
+            2..8 => Err(SendError::Unreachable("no route".to_owned())),
+            // A proxy on the way that mangles a request or two.
+            8..10 => Err(SendError::Invalid("SerializationException".to_owned())),
+            _ => all_taken(records),
+        }
+    });
+    rig.commit_many((0..10).map(|n| (format!("d{n}"), "x".to_owned()))).await;
+    rig.deliver_until(true, |rig| rig.texts().len() == 10 || rig.state.borrow().gaps > 0).await;
+    assert_eq!(rig.texts().len(), 10);
+    assert_eq!(dead::count(&*rig.store, &rig.queue.dead).unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_stream_that_turns_against_everything_costs_one_record_and_no_more() {
+    let dir = TempDir::new("road-turned");
+    let attempts = Arc::new(Mutex::new(0));
+    let counted = attempts.clone();
+    let rig = Rig::new(&dir, 8, move |records| {
+        let mut attempts = counted.lock().unwrap();
+        *attempts += 1;
+        if *attempts > 1 {
+            return Err(SendError::Invalid("ValidationException".to_owned()));
+        }
+        let refused = Outcome::Again("Throttled".to_owned());
+        Ok((0..records.len()).map(|n| if n == 0 { Outcome::Taken } else { refused.clone() }).collect())
+    });
+    rig.commit_many((0..40).map(|n| (format!("d{n}"), "x".to_owned()))).await;
+    rig.deliver_until(true, |_| *attempts.lock().unwrap() > 100).await;
+    assert_eq!(dead::count(&*rig.store, &rig.queue.dead).unwrap(), 1);
+}
+
+#[tokio::test]
+async fn new_lanes_begin_at_one_offset_whatever_is_killed() {
+    let dir = TempDir::new("road-lanes-kept");
+    let mut rig = Rig::new(&dir, 1, all_taken);
+    rig.commit("a", "old").await;
+    rig.deliver_until(true, |rig| rig.texts().len() == 1).await;
+    rig.lanes = 3;
+    let (_stop, stopped) = watch::channel(false);
+    let killed = tokio::spawn(rig.delivery().run(stopped));
+    rig.commit_many((0..20).map(|n| (format!("d{n}"), "new".to_owned()))).await;
+    while rig.texts().len() < 21 {
+        tokio::task::yield_now().await;
+    }
+    killed.abort();
+    let _ = killed.await;
+    rig.commit("a", "after").await;
+    rig.deliver_until(true, |rig| rig.texts().iter().any(|text| text == "after")).await;
+    let mut lanes: BTreeMap<u64, u64> = BTreeMap::new();
+    for record in rig.taken() {
+        for row in &record.rows {
+            let lane = *lanes.entry(row.offset).or_insert(record.envelope.lane);
+            assert_eq!(lane, record.envelope.lane, "offset {} came in two lanes", row.offset);
+        }
+    }
+}
+
+#[tokio::test]
+async fn damage_is_a_gap_of_the_lanes_that_had_not_passed_it() {
+    let dir = TempDir::new("road-damage");
+    let rig = Rig::new(&dir, 2, all_taken);
+    for n in 0..60 {
+        let noise: String = (0..4_000).map(|_| fastrand::alphanumeric()).collect();
+        rig.commit(&format!("d{n}"), &format!("{n} {noise}")).await;
+    }
+    let epoch = rig.queue.identity.epoch;
+    let cursor = |done: u64| Cursor { done, prev: Some((epoch, done - 1)) };
+    let lanes = [(0, cursor(58)), (1, cursor(3))].into();
+    let spans = vec![Span { from: 0, base: 0, lanes: 2 }];
+    let streams = [("readings".to_owned(), StreamCursors { spans, lanes })].into();
+    Cursors { streams }.store(&*rig.store).unwrap();
+    rig.close().await;
+    std::fs::remove_dir_all(dir.path.join("readings/000001")).unwrap();
+
+    let rig = Rig::new(&dir, 2, all_taken);
+    rig.deliver_until(true, |rig| rig.texts().len() > 10 && !gaps(&rig.taken()).is_empty()).await;
+    let gaps = gaps(&rig.taken());
+    let lanes: Vec<_> = gaps.iter().map(|gap| (&gap["lane"], &gap["reason"])).collect();
+    assert_eq!(lanes, [(&Value::I64(1), &Value::Text("damaged".into()))]);
+    for record in rig.taken().iter().filter(|record| record.envelope.stream == "readings") {
+        let Envelope { lane, epoch, first, prev, .. } = record.envelope;
+        assert!(prev < Some((epoch, first)), "{prev:?} is due before {first}");
+        assert!(lane == 1 || prev >= Some((epoch, 57)), "lane 0 goes back to {prev:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_lane_that_is_refused_again_and_again_is_not_called_well() {
+    let dir = TempDir::new("road-starved");
+    let mut attempts = 0;
+    let rig = Rig::new(&dir, 1, move |records| {
+        attempts += 1;
+        if attempts < 12 { Ok(vec![Outcome::Again("Throttled".to_owned())]) } else { all_taken(records) }
+    });
+    rig.commit("a", "1").await;
+    let mut modes = Vec::new();
+    rig.deliver_until(true, |rig| {
+        modes.push(rig.state.borrow().mode);
+        !rig.texts().is_empty()
+    })
+    .await;
+    assert!(modes.contains(&Mode::BackingOff), "{modes:?}");
+    assert_eq!(rig.state.borrow().mode, Mode::Ok);
+}
+
+/// A Kinesis whose answer comes when the test wants it.
+#[derive(Clone)]
+struct Slow {
+    asked: Arc<tokio::sync::Notify>,
+    answer: Arc<tokio::sync::Notify>,
+}
+
+impl Sink for Slow {
+    async fn send(&self, records: &[&Record]) -> Answer {
+        self.asked.notify_one();
+        self.answer.notified().await;
+        all_taken(records)
+    }
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_the_request_on_the_road_and_saves_what_it_settled() {
+    let dir = TempDir::new("road-stop");
+    let rig = Rig::new(&dir, 1, all_taken);
+    rig.commit("a", "1").await;
+    let slow = Slow { asked: Arc::default(), answer: Arc::default() };
+    let (stop, stopped) = watch::channel(false);
+    let delivery = tokio::spawn(rig.delivery_to(slow.clone()).run(stopped));
+    slow.asked.notified().await;
+    stop.send_replace(true);
+    tokio::task::yield_now().await;
+    assert!(!delivery.is_finished());
+    slow.answer.notify_one();
+    delivery.await.unwrap().unwrap();
+    let cursors = Cursors::load(&*rig.store).unwrap();
+    assert_eq!(cursors.streams["readings"].lanes[&0].done, rig.queue.readings.durable().offset);
+}
+
+#[tokio::test]
+async fn a_request_holds_no_more_records_and_bytes_than_kinesis_takes() {
+    let dir = TempDir::new("road-request");
+    let sizes = Arc::new(Mutex::new(Vec::new()));
+    let seen = sizes.clone();
+    let mut rig = Rig::new(&dir, 600, move |records| {
+        let bytes: usize = records.iter().map(|record| record.data.len() + record.key.len()).sum();
+        seen.lock().unwrap().push((records.len(), bytes));
+        all_taken(records)
+    });
+    rig.max_request = 100 << 10;
+    for n in 0..40 {
+        rig.commit_many((0..50).map(|device| (format!("d{}", n * 50 + device), "x".to_owned()))).await;
+    }
+    rig.deliver_until(true, |rig| rig.texts().len() == 2_000).await;
+    rig.max_request = 5 << 20;
+    rig.commit_many((0..2_000).map(|device| (format!("d{device}"), "x".to_owned()))).await;
+    rig.deliver_until(true, |rig| rig.texts().len() == 4_000).await;
+    let sizes = sizes.lock().unwrap();
+    assert!(sizes.iter().all(|(records, bytes)| *records <= 500 && *bytes <= 5 << 20), "{sizes:?}");
+    assert!(sizes.iter().any(|(records, _)| *records == 500), "{sizes:?}");
+    assert!(sizes.iter().any(|(records, bytes)| *records < 500 && *bytes > 90 << 10), "{sizes:?}");
+}
+
+#[tokio::test]
+async fn what_waited_before_a_start_does_not_wait_for_company_again_and_goes_together() {
+    let dir = TempDir::new("road-overdue");
+    let mut rig = Rig::new(&dir, 1, all_taken);
+    rig.max_age = Duration::from_hours(1);
+    for _ in 0..300 {
+        rig.commit("a", "before").await;
+    }
+    rig.deliver_until(true, |rig| rig.texts().len() == 300).await;
+    assert_eq!(rig.taken().iter().filter(|record| record.envelope.stream == "readings").count(), 1);
 }

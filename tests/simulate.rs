@@ -1,9 +1,13 @@
 //! The README's first command, and that its check finds what is wrong.
 
+use std::process::Command;
+
 use serde_json::Value as Json;
 
 use crate::support::TempDir;
 use crate::support::gateway::tidegate;
+use crate::support::mosquitto::Mosquitto;
+use crate::support::moto::Moto;
 
 fn simulate(words: &[&str]) -> (Option<i32>, Json) {
     let ran = tidegate(&[&["simulate", "--json"], words].concat());
@@ -36,6 +40,66 @@ fn outage_throttles_and_a_kill_lose_nothing() {
     assert_eq!(report["kills"], 2);
 }
 
+/// The check finds what it looks for: a stream that lies once is found out.
+#[test]
+fn a_stream_that_loses_changes_or_reorders_a_record_is_found_out() {
+    let dir = TempDir::new("sabotage");
+    let file = dir.path.join("quick.toml");
+    std::fs::write(&file, QUICK).unwrap();
+    let quick = ["--duration", "3s", "--config", file.to_str().unwrap(), "--sabotage"];
+    let found_out = |sabotage: &str, verdict: &str| {
+        let (code, report) = simulate(&[&quick[..], &[sabotage]].concat());
+        let said = report["verdict"].as_str().unwrap();
+        assert!(code == Some(1) && said.contains(verdict), "{sabotage}: {report}");
+        assert!(report["delivered"]["lost"].as_u64().unwrap() > 0, "{sabotage}: {report}");
+        assert_eq!(report["gaps"].as_u64().unwrap() > 0, sabotage != "change", "{sabotage}: {report}");
+    };
+    let cases = [
+        ("lose", "readings are lost"),
+        ("swap", "readings are lost"),
+        ("change", "1 readings arrived changed: reading "),
+    ];
+    std::thread::scope(|scope| {
+        for (sabotage, verdict) in cases {
+            scope.spawn(move || found_out(sabotage, verdict));
+        }
+    });
+}
+
+/// A user's configuration: its doors and its road are led into the simulation.
+const QUICK: &str = r#"
+[[source]]
+type = "mqtt"
+name = "plant"
+url = "mqtt://127.0.0.1"
+[[source.subscribe]]
+filter = "a"
+format = "json"
+[batch]
+max_age = "200ms"
+[kinesis]
+stream = "telemetry"
+region = "eu-west-1"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_runs_against_a_real_broker_and_a_stream_that_is_not_ours() {
+    let mosquitto = Mosquitto::start("");
+    let Some(moto) = Moto::start("telemetry", 2).await else { return };
+    let dir = TempDir::new("real");
+    let file = dir.path.join("quick.toml");
+    std::fs::write(&file, QUICK).unwrap();
+    let broker = format!("mqtt://127.0.0.1:{}", mosquitto.port);
+    let ends = ["--mqtt", &broker, "--endpoint", &moto.url(), "--config", file.to_str().unwrap()];
+    let words = [&["simulate", "--json", "--duration", "2s"][..], &ends].concat();
+    let keys = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")];
+    let ran = Command::new(env!("CARGO_BIN_EXE_tidegate")).args(words).envs(keys).output().unwrap();
+    let report: Json = serde_json::from_slice(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
+    assert_eq!((ran.status.code(), &report["verdict"]), (Some(0), &"ok".into()), "{report}");
+    assert!(report["delivered"]["unique"].as_u64().unwrap() > 300, "{report}");
+    assert!(moto.records("telemetry").await.len() as u64 >= report["kinesis"]["records"].as_u64().unwrap());
+}
+
 #[test]
 fn a_file_is_replayed_to_its_end() {
     let dir = TempDir::new("replay");
@@ -54,4 +118,8 @@ fn what_cannot_be_simulated_is_refused_with_a_sentence() {
     assert!(String::from_utf8_lossy(&kept.stderr).contains("is not empty: name a new directory"), "{kept:?}");
     let nobody = tidegate(&["simulate", "--mqtt-sensors", "0"]);
     assert!(String::from_utf8_lossy(&nobody.stderr).contains("there is no sensor"), "{nobody:?}");
+    let later = tidegate(&["simulate", "--serial-sensors", "2"]);
+    assert!(later.status.code() == Some(2) && String::from_utf8_lossy(&later.stderr).contains("--serial-sensors"));
+    let nowhere = tidegate(&["simulate", "--endpoint", "foo"]);
+    assert!(String::from_utf8_lossy(&nowhere.stderr).contains("write http://HOST:PORT"), "{nowhere:?}");
 }

@@ -187,7 +187,7 @@ impl Lane {
             if !run.rows.is_empty() {
                 break;
             }
-            self.runs.pop_front();
+            self.drop_empty_runs();
         }
         removed
     }
@@ -229,4 +229,55 @@ fn weight(row: &Row) -> usize {
         Value::F64(_) | Value::I64(_) | Value::U64(_) => 5,
     };
     8 + row.fields.iter().map(|(_, value)| field(value)).sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(offset: u64) -> Row {
+        Row { offset, time: 0, received: None, series: Arc::default(), fields: Vec::new() }
+    }
+
+    const LIMITS: Limits =
+        Limits { target: 256 << 10, max_record: 1 << 20, compression: crate::config::Compression::Zstd, level: 3 };
+
+    fn lane() -> (Lane, Sealer) {
+        (Lane::new("g", "readings", 0, None), Sealer::new("g".into(), 3).unwrap())
+    }
+
+    #[test]
+    fn a_reading_whose_body_no_reader_takes_is_too_large_however_small_it_packs() {
+        let (mut lane, mut sealer) = lane();
+        let zeros = Value::Text("0".repeat(17 << 20).into());
+        lane.push(Row { fields: vec![("x".into(), zeros)], ..row(0) }, 1, true, Micros(0));
+        assert!(matches!(lane.seal(&LIMITS, &mut sealer), Some(Sealed::TooLarge(_))));
+    }
+
+    #[test]
+    fn fields_of_their_own_in_every_row_are_cut_into_records_that_fit() {
+        let (mut lane, mut sealer) = lane();
+        for offset in 0..5_000 {
+            let name = format!("f{offset}").into();
+            lane.push(Row { fields: vec![(name, Value::Bool(true))], ..row(offset) }, 1, true, Micros(0));
+        }
+        let mut counts = Vec::new();
+        while let Some(Sealed::Record(record)) = lane.seal(&LIMITS, &mut sealer) {
+            assert!(crate::batch::read::read_record(&record.data).is_ok() && record.size() <= LIMITS.target);
+            counts.push(record.count);
+        }
+        assert_eq!((counts.iter().sum::<u64>(), lane.is_empty()), (5_000, true), "{counts:?}");
+        assert!(counts.len() >= 2);
+    }
+
+    #[test]
+    fn a_gap_behind_what_is_shed_is_what_the_next_record_names() {
+        let (mut lane, _) = lane();
+        (0..10).for_each(|offset| lane.push(row(offset), 1, true, Micros(0)));
+        lane.skip((1, 20));
+        let removed = lane.shed(15).unwrap();
+        assert_eq!((removed.from, removed.to, removed.count), ((1, 0), (1, 9), 10));
+        lane.push(row(21), 1, true, Micros(0));
+        assert_eq!(lane.first(), Some((21, Some((1, 20)))));
+    }
 }

@@ -15,7 +15,7 @@ pub mod read;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidegate_wire::{ClockState, Codec, Envelope, Row, encode_body, encode_record};
+use tidegate_wire::{BODY_MAX, ClockState, Codec, Envelope, Row, encode_body, encode_record, fit_body};
 
 use crate::config::Compression;
 use crate::queue::Span;
@@ -26,9 +26,8 @@ pub use lane::Lane;
 /// An offset with the epoch that makes it unique for ever.
 pub type Identity = (u64, u64);
 
-/// What the encoder is held to; see the caps of the columns format.
-const BODY_MAX: usize = tidegate_wire::BODY_MAX;
-const ROWS_MAX: usize = tidegate_wire::ROWS_MAX;
+/// More rows than this gain nothing on the road, and each takes some hundred bytes of memory while it waits.
+const ROWS_MAX: usize = 100_000;
 
 /// A sealed batch: what one Kinesis record holds, and what it settles once it is taken.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,7 +77,14 @@ pub enum Sealed {
 #[must_use]
 pub fn lane_of(spans: &[Span], offset: u64, device: &str) -> u32 {
     let span = spans.iter().rev().find(|span| span.from <= offset).or(spans.first());
-    span.map_or(0, |span| span.base + crc32c::crc32c(device.as_bytes()) % span.lanes.max(1))
+    span.map_or(0, |span| span.base + spread(device, span.lanes))
+}
+
+/// A lane below `lanes`. A checksum alone is linear: names that differ in one digit would share a few lanes, so its
+/// bits are mixed by Fibonacci hashing (Knuth, TAOCP 3, 6.4).
+fn spread(device: &str, lanes: u32) -> u32 {
+    let mixed = u64::from(crc32c::crc32c(device.as_bytes())).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+    ((mixed * u64::from(lanes)) >> 32) as u32
 }
 
 /// The partition key of a lane: one for life, so that its records stay on one shard.
@@ -98,13 +104,16 @@ impl Sealer {
         Ok(Self { gateway, compressor: zstd::bulk::Compressor::new(level)? })
     }
 
-    /// `None` where the body would be larger than a reader takes.
+    /// `None` where the body would be more than a reader takes.
     fn write(&mut self, lane: &Lane, run: &lane::Run, rows: &[Row], limits: &Limits) -> Option<Bytes> {
-        let body = encode_body(rows);
-        if body.len() > BODY_MAX && rows.len() > 1 {
-            return None;
-        }
+        let body = match rows {
+            // One reading is not to be cut smaller: what it comes to is measured by the record.
+            [_] => encode_body(rows),
+            _ => fit_body(rows)?,
+        };
         let packed = match limits.compression {
+            // Left as large as it is, it is found too large for a record; small, no reader would take it.
+            Compression::Zstd if body.len() > BODY_MAX => None,
             Compression::Zstd => self.compressor.compress(&body).ok().filter(|packed| packed.len() < body.len()),
             Compression::None => None,
         };
@@ -136,5 +145,16 @@ mod tests {
             (0..200).map(|n| lane_of(&spans, 100, &format!("device-{n}"))).collect();
         assert_eq!(lanes, (1..9).collect());
         assert!((0..200).all(|n| lane_of(&spans, 99, &format!("device-{n}")) == 0));
+    }
+
+    #[test]
+    fn a_few_devices_with_like_names_do_not_crowd_into_one_lane() {
+        for lanes in 2..=5 {
+            let spans = [Span { from: 0, base: 0, lanes }];
+            let mut devices = vec![0; lanes as usize];
+            (0..100).for_each(|n| devices[lane_of(&spans, 0, &format!("sensor-{n:02}")) as usize] += 1);
+            let fair = 100 / lanes;
+            assert!(devices.iter().all(|count| (fair / 2..=fair * 2).contains(count)), "{lanes}: {devices:?}");
+        }
     }
 }

@@ -23,11 +23,12 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    match config::load(&args.config, &|name| std::env::var(name).ok()) {
+    match config::load(&args.config, &config::Environment::of_process()) {
         Ok((config, notes)) => {
             if args.json {
                 let notes: Vec<_> = notes.iter().map(ToString::to_string).collect();
-                println!("{}", json!({ "ok": true, "faults": [], "notes": notes }));
+                let windows: Vec<_> = config.windows.iter().map(window_json).collect();
+                println!("{}", json!({ "ok": true, "faults": [], "notes": notes, "windows": windows }));
             } else {
                 for note in &notes {
                     println!("note: {note}");
@@ -55,6 +56,24 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
+fn window_json(window: &config::Window) -> serde_json::Value {
+    let spec = &window.spec;
+    json!({ "name": spec.name, "bytes_per_group": spec.plan.bytes_per_group(), "max_groups": spec.max_groups })
+}
+
+fn window_line(window: &config::Window) {
+    let spec = &window.spec;
+    let group = spec.plan.bytes_per_group();
+    let more = if spec.plan.keeps_values() { ", more where a group has many rows" } else { "" };
+    println!(
+        "window   {}: about {} a group, {} for max_groups = {}{more}",
+        spec.name,
+        ByteSize(group as u64),
+        ByteSize((group * spec.max_groups) as u64),
+        spec.max_groups
+    );
+}
+
 fn summary(config: &Config) {
     println!("gateway  {}", config.gateway.id.as_deref().unwrap_or("named after this machine"));
     for source in &config.sources {
@@ -65,6 +84,9 @@ fn summary(config: &Config) {
     }
     let queue = &config.queue;
     println!("queue    {}, up to {}", config.gateway.data_dir.display(), ByteSize(queue.max_bytes));
+    for window in &config.windows {
+        window_line(window);
+    }
     let batch = &config.batch;
     let age = humantime::format_duration(batch.max_age);
     println!("batch    {age} or {}", ByteSize(batch.max_bytes as u64));

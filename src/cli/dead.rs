@@ -7,7 +7,7 @@ use anyhow::bail;
 use clap::Subcommand;
 use serde_json::Value as Json;
 
-use super::queue::{Found, Place, get, post, print_lines};
+use super::queue::{Found, Place, get, in_pages, post, print_lines};
 use crate::clock::Clock;
 use crate::queue::{self, Queue, SledStore, dead, look};
 
@@ -78,8 +78,10 @@ fn letters(found: &Found, from: u64, n: usize) -> anyhow::Result<Vec<Json>> {
     match found {
         Found::Stopped(queue, ..) => Ok(look::letters(&*queue.store, &queue.dead, from, n)?),
         Found::Running(address, token) => {
-            let found = get(*address, &format!("/dead?from={from}&n={n}"), token.as_ref())?;
-            Ok(found.as_array().cloned().unwrap_or_default())
+            let page = |from: Option<u64>, n| {
+                get(*address, &format!("/dead?from={}&n={n}", from.unwrap_or_default()), token.as_ref())
+            };
+            in_pages(n, Some(from), page, |letter| letter["id"].as_u64())
         }
     }
 }

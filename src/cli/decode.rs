@@ -150,9 +150,11 @@ struct Data {
 }
 
 fn event(text: &str) -> anyhow::Result<Vec<Result<Vec<u8>, Bad>>> {
-    let event: Event = serde_json::from_str(text)
+    let events: Vec<Event> = serde_json::Deserializer::from_str(text)
+        .into_iter()
+        .collect::<Result<_, _>>()
         .context("this JSON is no event with Records[].kinesis.data; give records, base64 of them, or such an event")?;
-    let data = event.records.into_iter().map(|record| match record {
+    let data = events.into_iter().flat_map(|event| event.records).map(|record| match record {
         Record::Lambda { kinesis } => kinesis.data,
         Record::Bare(data) => data.data,
     });
@@ -194,6 +196,8 @@ mod tests {
             (format!(r#"{{"Records":[{{"Data":"{one}"}},{{"Data":"{one}"}}],"NextShardIterator":"x"}}"#).into(), 2),
             (format!(r#"{{"records":[{{"recordId":"1","data":"{one}"}}]}}"#).into(), 1),
             (br#" {"Records":[]}"#.to_vec(), 0),
+            // A log of events, one a line.
+            (format!("{{\"Records\":[{{\"kinesis\":{{\"data\":\"{one}\"}}}}]}}\n").repeat(3).into(), 3),
         ];
         for (input, times) in table {
             assert_eq!(

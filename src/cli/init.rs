@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn the_starter_has_no_faults_on_any_link() {
         for link in [Link::Lan, Link::Cellular, Link::Metered] {
-            let parsed = config::parse(&starter(link), Path::new("tidegate.toml"), &|_| None);
+            let parsed = config::parse(&starter(link), Path::new("tidegate.toml"), &config::Environment::default());
             assert_eq!(parsed.map(|(config, _)| config.sources.len()), Ok(1));
         }
     }
@@ -128,7 +128,8 @@ mod tests {
     #[test]
     fn every_key_it_shows_is_known() {
         let shown = starter(Link::Lan).lines().map(uncommented).collect::<Vec<_>>().join("\n");
-        let faults = config::parse(&shown, Path::new("tidegate.toml"), &|_| None).expect_err("its files are not there");
+        let faults = config::parse(&shown, Path::new("tidegate.toml"), &config::Environment::default())
+            .expect_err("its files are not there");
         assert!(
             faults.iter().all(|fault| fault.what.contains("cannot be read") || fault.what.contains("certificates")),
             "{faults:?}"

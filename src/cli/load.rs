@@ -11,7 +11,7 @@ pub struct Faulty(String);
 
 /// Reads the configuration; every fault goes to stderr, a line each.
 pub fn load(path: &Path) -> Result<Config, Faulty> {
-    match config::load(path, &|name| std::env::var(name).ok()) {
+    match config::load(path, &config::Environment::of_process()) {
         Ok((config, notes)) => {
             for note in notes {
                 tracing::warn!("{note}");

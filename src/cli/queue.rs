@@ -105,9 +105,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         (Command::Peek { n, from }, Found::Stopped(queue, ..)) => print_lines(&look::peek(&queue, from, n)?),
         (Command::Peek { n, from }, Found::Running(address, token)) => {
-            let from = from.map(|from| format!("&from={from}")).unwrap_or_default();
-            let found = get(address, &format!("/queue/peek?n={n}{from}"), token.as_ref())?;
-            print_lines(found.as_array().map(Vec::as_slice).unwrap_or_default());
+            let page = |from: Option<u64>, n| {
+                let from = from.map(|from| format!("&from={from}")).unwrap_or_default();
+                get(address, &format!("/queue/peek?n={n}{from}"), token.as_ref())
+            };
+            let last = |entry: &Json| entry["offset"].as_u64().or(entry["lost"]["to"].as_u64());
+            print_lines(&in_pages(n, from, page, last)?);
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -118,6 +121,29 @@ pub fn get(address: SocketAddr, path: &str, token: Option<&Secret>) -> anyhow::R
     let runtime = tokio::runtime::Runtime::new()?;
     let body = ask::answer(runtime.block_on(ask::get(address, path, token))?)?;
     serde_json::from_slice(&body).context("the gateway's answer is not JSON")
+}
+
+/// Asks until there are `n`, or no more: an answer of the gateway has an end. `number` says where an item stands.
+pub fn in_pages(
+    n: usize,
+    mut from: Option<u64>,
+    get: impl Fn(Option<u64>, usize) -> anyhow::Result<Json>,
+    number: impl Fn(&Json) -> Option<u64>,
+) -> anyhow::Result<Vec<Json>> {
+    // Twenty letters of the largest size are an answer that may be.
+    const PAGE: usize = 20;
+    let mut items: Vec<Json> = Vec::new();
+    while items.len() < n {
+        let wanted = PAGE.min(n - items.len());
+        let Json::Array(page) = get(from, wanted)? else { bail!("the gateway's answer is no list") };
+        let full = page.len() == wanted;
+        items.extend(page);
+        match items.last().and_then(&number) {
+            Some(last) if full => from = Some(last + 1),
+            _ => break,
+        }
+    }
+    Ok(items)
 }
 
 /// Tells a running gateway.
@@ -151,4 +177,27 @@ fn print_stat(stat: &Stat, json: bool) -> anyhow::Result<()> {
     }
     println!("dead letters  {dead_letters}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn as_much_comes_as_was_asked_for_however_small_the_pages() {
+        let kept: Vec<u64> = (3..93).filter(|id| id % 7 != 0).collect();
+        let page = |from: Option<u64>, n: usize| {
+            let rest = kept.iter().filter(|id| **id >= from.unwrap_or_default());
+            Ok(rest.take(n).map(|id| json!({ "id": id })).collect::<Json>())
+        };
+        let ids = |n, from| -> Vec<u64> {
+            let items = in_pages(n, from, page, |item| item["id"].as_u64()).unwrap();
+            items.iter().map(|item| item["id"].as_u64().unwrap()).collect()
+        };
+        assert_eq!(ids(1_000, None), kept);
+        assert_eq!(ids(45, Some(10)), kept.iter().copied().filter(|id| *id >= 10).take(45).collect::<Vec<_>>());
+        assert!(ids(5, Some(1_000)).is_empty());
+    }
 }

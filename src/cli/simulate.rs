@@ -8,19 +8,22 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{ask, load};
 use crate::gateway;
+use crate::simulate::fleet::Target;
 use crate::simulate::gateway::Place;
 use crate::simulate::replay::Rows;
 use crate::simulate::sensor::Sensor;
-use crate::simulate::stream::{Faults, Outage};
+use crate::simulate::stream::{Faults, Outage, Sabotage};
 use crate::simulate::{self, Progress, Settings};
 
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  tidegate simulate\n  tidegate simulate --mqtt-sensors 50 --rate 20 --outage 2s+4s \
-                  --throttle 0.3 --kill-after 3\n  tidegate simulate --replay history.csv --speed 1000\n\n\
+                  --throttle 0.3 --kill-after 3\n  tidegate simulate --mqtt mqtt://localhost --endpoint \
+                  https://kinesis.eu-west-1.amazonaws.com -c tidegate.toml\n  tidegate simulate --replay history.csv --speed 1000\n\n\
                   Durations are written 20s, 500ms, 2m; a bare number is seconds. Exit code 1 if anything is lost, \
                   changed or out of order."
 )]
@@ -47,7 +50,7 @@ pub struct Args {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     kill_after: Vec<Duration>,
     /// A configuration to take [queue], [batch], [link] and limits from
-    #[arg(long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// A sensor for each CSV file (a column time, timestamp or ts; the rest are fields)
     #[arg(long, value_name = "FILE", num_args = 1..)]
@@ -58,6 +61,12 @@ pub struct Args {
     /// Where the gateway's status and metrics are served [default: a free port]
     #[arg(long, value_name = "ADDR", value_parser = ask::address)]
     http: Option<SocketAddr>,
+    /// Publish to this broker, and have the gateway subscribe there: sensors/NAME/telemetry, MQTT 5
+    #[arg(long, value_name = "URL")]
+    mqtt: Option<Target>,
+    /// Deliver to this Kinesis endpoint, with your credentials; stream and region from --config [stream: simulated]
+    #[arg(long, value_name = "URL", value_parser = endpoint, conflicts_with_all = ["outage", "throttle"])]
+    endpoint: Option<String>,
     /// One JSON object instead of lines
     #[arg(long)]
     json: bool,
@@ -66,12 +75,13 @@ pub struct Args {
     keep: Option<PathBuf>,
 
     // The command line of the gateway's own process.
-    #[arg(long, hide = true, requires_all = ["http", "keep", "broker_port", "endpoint"])]
-    as_gateway: bool,
-    #[arg(long, hide = true)]
-    broker_port: Option<u16>,
-    #[arg(long, hide = true)]
-    endpoint: Option<String>,
+    #[arg(long, hide = true, requires_all = ["http", "keep", "mqtt", "endpoint"])]
+    as_gateway: Option<String>,
+    #[arg(long, hide = true, requires = "as_gateway")]
+    real_stream: bool,
+    /// Has the simulated stream lie once, to try the check.
+    #[arg(long, hide = true, value_parser = sabotage, conflicts_with = "endpoint")]
+    sabotage: Option<Sabotage>,
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -89,7 +99,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let report = runtime.block_on(async {
         tokio::select! {
             report = simulate::run(settings, |progress| show(&bar, until, progress)) => report,
-            _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+            () = asked_to_stop() => bail!("interrupted: nothing was checked"),
         }
     });
     bar.finish_and_clear();
@@ -102,10 +112,19 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+async fn asked_to_stop() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
 fn place(args: &Args) -> Option<Place> {
-    args.as_gateway.then_some(())?;
     Some(Place {
-        broker_port: args.broker_port?,
+        name: args.as_gateway.clone()?,
+        broker: args.mqtt.clone()?,
+        real_stream: args.real_stream,
         endpoint: args.endpoint.clone()?,
         http: args.http?,
         data_dir: args.keep.clone()?,
@@ -117,7 +136,7 @@ fn run_gateway(place: &Place) -> anyhow::Result<ExitCode> {
     let Ok(config) = place.config() else { bail!("the configuration has changed since the start") };
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        let mut terminate = signal(SignalKind::terminate())?;
         gateway::run(config, async move {
             terminate.recv().await;
         })
@@ -141,7 +160,13 @@ fn settings(args: &Args, dir: PathBuf) -> anyhow::Result<Settings> {
         bail!("there is no sensor: give --mqtt-sensors or --replay");
     }
     let default = (args.replay.is_empty() || synthetic > 0).then_some(Duration::from_secs(20));
-    let faults = Faults { seed: args.seed, throttle: args.throttle, outages: args.outage.clone(), ..Faults::default() };
+    let faults = Faults {
+        seed: args.seed,
+        throttle: args.throttle,
+        outages: args.outage.clone(),
+        sabotage: args.sabotage,
+        ..Faults::default()
+    };
     Ok(Settings {
         duration: args.duration.or(default),
         sensors,
@@ -149,6 +174,8 @@ fn settings(args: &Args, dir: PathBuf) -> anyhow::Result<Settings> {
         kills: args.kill_after.clone(),
         config: args.config.clone(),
         http: args.http,
+        mqtt: args.mqtt.clone(),
+        endpoint: args.endpoint.clone(),
         dir,
     })
 }
@@ -209,6 +236,20 @@ fn duration(text: &str) -> Result<Duration, String> {
 fn outage(text: &str) -> Result<Outage, String> {
     let (start, length) = text.split_once('+').ok_or("write START+LENGTH, as in 2s+4s")?;
     Ok(Outage { start: duration(start)?, length: duration(length)? })
+}
+
+fn endpoint(text: &str) -> Result<String, String> {
+    let is_url = text.starts_with("http://") || text.starts_with("https://");
+    if is_url { Ok(text.to_owned()) } else { Err("write http://HOST:PORT or https://HOST".to_owned()) }
+}
+
+fn sabotage(text: &str) -> Result<Sabotage, String> {
+    match text {
+        "lose" => Ok(Sabotage::Lose),
+        "change" => Ok(Sabotage::Change),
+        "swap" => Ok(Sabotage::Swap),
+        _ => Err("write lose, change or swap".to_owned()),
+    }
 }
 
 fn fraction(text: &str) -> Result<f64, String> {

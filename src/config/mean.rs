@@ -7,7 +7,10 @@ use super::fault::{Fault, Note};
 use super::read::{Placed, Reading, Section};
 use super::source::sources;
 use super::tree::{Node, Value};
-use super::{Backoff, Batch, Compression, Config, Gateway, Http, Kinesis, Link, Profile, Queue, Secret, WhenFull};
+use super::window::{forward, windows};
+use super::{
+    Backoff, Batch, Compression, Config, Environment, Gateway, Http, Kinesis, Link, Profile, Queue, Secret, WhenFull,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -19,10 +22,11 @@ const ENVELOPE: u64 = KIB;
 
 pub fn mean(
     root: &Node,
+    faults: Vec<Fault>,
     directory: &Path,
-    env: &dyn Fn(&str) -> Option<String>,
+    env: &Environment,
 ) -> Result<(Config, Vec<Note>), Vec<Fault>> {
-    let reading = Reading { faults: Vec::new().into(), notes: Vec::new().into(), directory, env };
+    let reading = Reading { faults: faults.into(), notes: Vec::new().into(), directory, env };
     let config = match &root.value {
         Value::Table(table) => config(&Section::new(&reading, "", &root.at, table)),
         _ => unreachable!("a file is a table"),
@@ -45,8 +49,10 @@ fn config(root: &Section<'_>) -> Option<Config> {
     let max_record = kinesis.as_ref().map_or(MIB, |kinesis| kinesis.max_record as u64);
     let batch = batch(root.section("batch"), max_age, max_record);
     let http = http(root.section("http"));
+    let windows = windows(root);
+    let forward = forward(root.section("forward"));
     root.finish();
-    Some(Config { gateway: gateway?, link, sources, queue, batch, kinesis: kinesis?, http: http? })
+    Some(Config { gateway: gateway?, link, sources, queue, batch, kinesis: kinesis?, http: http?, windows, forward })
 }
 
 fn gateway(section: Section<'_>) -> Option<Gateway> {
@@ -143,7 +149,7 @@ fn region(section: &Section<'_>, stream: Option<&Placed<String>>) -> Option<Stri
     }
     let arn = stream.and_then(|stream| stream.value.strip_prefix("arn:")?.split(':').nth(2).map(str::to_owned));
     let env = section.reading.env;
-    let found = arn.or_else(|| env("AWS_REGION")).or_else(|| env("AWS_DEFAULT_REGION"));
+    let found = arn.or_else(|| env.get("AWS_REGION").or(env.get("AWS_DEFAULT_REGION")).map(str::to_owned));
     if found.is_none() && stream.is_some() {
         section.fault(&section.at, "`kinesis.region` is missing", "write region = \"eu-west-1\", or set AWS_REGION");
     }
@@ -151,7 +157,13 @@ fn region(section: &Section<'_>, stream: Option<&Placed<String>>) -> Option<Stri
 }
 
 fn http(section: Section<'_>) -> Option<Http> {
-    let token = section.file("token_file").map(|file| Secret(file.value.trim_ascii().to_vec()));
+    let token = section.file("token_file").map(|file| {
+        let token = file.value.trim_ascii().to_vec();
+        if token.is_empty() {
+            section.fault(&file.at, "`http.token_file` names an empty file", "write the token into it");
+        }
+        Secret(token)
+    });
     let open = section.flag("insecure_no_token", false);
     let listen = match section.text("listen") {
         None => Some("127.0.0.1:9470".parse().expect("an address")),

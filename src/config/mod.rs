@@ -6,23 +6,27 @@ mod mean;
 mod read;
 mod source;
 mod tree;
+mod window;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use fault::{Fault, Note};
+pub use files::Environment;
+
+use crate::window::Spec;
 
 /// Reads a file, what lies in `conf.d/` beside it, and the environment. Every fault is found in one run.
-pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<(Config, Vec<Note>), Vec<Fault>> {
-    let tree = files::gather(path, env)?;
-    mean::mean(&tree, path.parent().unwrap_or(Path::new(".")), env)
+pub fn load(path: &Path, env: &Environment) -> Result<(Config, Vec<Note>), Vec<Fault>> {
+    let (tree, faults) = files::gather(path, env)?;
+    mean::mean(&tree, faults, path.parent().unwrap_or(Path::new(".")), env)
 }
 
 /// Reads one text as if it were a file of this name.
-pub fn parse(text: &str, name: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<(Config, Vec<Note>), Vec<Fault>> {
+pub fn parse(text: &str, name: &Path, env: &Environment) -> Result<(Config, Vec<Note>), Vec<Fault>> {
     let tree = tree::parse(text, name)?;
-    mean::mean(&tree, name.parent().unwrap_or(Path::new(".")), env)
+    mean::mean(&tree, Vec::new(), name.parent().unwrap_or(Path::new(".")), env)
 }
 
 /// Everything `run` needs; every default is already in it.
@@ -35,6 +39,23 @@ pub struct Config {
     pub batch: Batch,
     pub kinesis: Kinesis,
     pub http: Http,
+    pub windows: Vec<Window>,
+    pub forward: Forward,
+}
+
+/// A query over event time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Window {
+    pub spec: Spec,
+    /// The longest that what was folded may have to be folded again after a crash.
+    pub checkpoint_interval: Duration,
+}
+
+/// What is delivered besides the rows of windows, which always are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// Otherwise a reading is let go once it is folded.
+    pub readings: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -10,12 +10,12 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use super::fault::{At, Fault, Note};
+use super::files::Environment;
 use super::tree::{Entry, Node, Table, Value};
 
 /// Sections and keys of the whole plan that this version does not have.
 const LATER: &[&str] = &[
-    "window",
-    "forward",
+    "meta",
     "route",
     "firehose",
     "credentials",
@@ -38,7 +38,7 @@ pub struct Reading<'a> {
     pub notes: RefCell<Vec<Note>>,
     /// Relative paths count from here.
     pub directory: &'a Path,
-    pub env: &'a dyn Fn(&str) -> Option<String>,
+    pub env: &'a Environment,
 }
 
 impl Reading<'_> {
@@ -59,12 +59,12 @@ impl Reading<'_> {
                 self.fault(at, "`${` without its `}`", "write ${NAME}");
                 return None;
             };
-            let Some(value) = (self.env)(name) else {
+            let Some(value) = self.env.get(name) else {
                 self.fault(at, format!("the environment has no {name}"), "set it, or write the value here");
                 return None;
             };
             expanded.push_str(before);
-            expanded.push_str(&value);
+            expanded.push_str(value);
             rest = behind;
         }
         expanded.push_str(rest);
@@ -124,6 +124,13 @@ impl<'a> Section<'a> {
             return None;
         }
         Some(Placed { at, value })
+    }
+
+    /// Where the first letter of a text stands in its file, if the text stands there letter for letter.
+    pub fn first_letter(&self, key: &'static str, text: &str) -> Option<At> {
+        let entry = self.find(key)?;
+        let as_written = matches!(&entry.node.value, Value::Text(written) if written == text);
+        entry.first_letter.clone().filter(|_| as_written)
     }
 
     /// A text that must be there.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::mean::{KIB, MIB};
 use super::read::{Placed, Section};
 use super::{Format, Mqtt, Payload, Protocol, Secret, Source, Subscription, TimeUnit, Tls};
-use crate::decode::Decoder;
+use crate::decode::{Decoder, Pattern};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -38,8 +38,10 @@ pub fn sources(root: &Section<'_>) -> Vec<Source> {
 }
 
 fn source(section: Section<'_>) -> Option<Source> {
-    let kind = section.needed("type", "mqtt")?;
-    if kind.value != "mqtt" {
+    // Without it the rest is read as MQTT, so that every fault is found at once.
+    if let Some(kind) = section.needed("type", "mqtt")
+        && kind.value != "mqtt"
+    {
         let what = format!("`source.type` = \"{}\" is not in this version of tidegate", kind.value);
         section.fault(&kind.at, what, "write type = \"mqtt\"");
         return None;
@@ -60,6 +62,7 @@ fn mqtt(section: Section<'_>) -> Option<Mqtt> {
     let place = url.as_ref().and_then(|url| broker(&section, url));
     let secure = place.as_ref().is_some_and(|(_, _, secure)| *secure);
     let tls = tls(&section, secure, url.as_ref());
+    once_each(&section);
     let protocol = section.choice("protocol", &[("5", Protocol::V5), ("3.1.1", Protocol::V311)], Protocol::V5);
     let week = Duration::from_hours(168);
     let max_packet = section.size("max_packet", 4 * KIB..=256 * MIB, 16 * MIB);
@@ -72,6 +75,10 @@ fn mqtt(section: Section<'_>) -> Option<Mqtt> {
     if subscriptions.is_empty() && section.sections("subscribe").is_empty() {
         let remedy = "add [[source.subscribe]] with a filter";
         section.fault(&section.at, "this source subscribes to nothing", remedy);
+    }
+    if let (Protocol::V311, Some(expiry)) = (protocol, section.text("session_expiry")) {
+        let what = "session_expiry is for protocol = \"5\": with 3.1.1 the broker says how long a session lasts";
+        section.reading.note(&expiry.at, what);
     }
     let mqtt = Mqtt {
         client_id: section.text("client_id").map(|id| id.value),
@@ -94,12 +101,32 @@ fn mqtt(section: Section<'_>) -> Option<Mqtt> {
     Some(Mqtt { host, port, name: name?.value, ..mqtt })
 }
 
+/// A filter that stands twice would be read by the first of its subscriptions only.
+fn once_each(section: &Section<'_>) {
+    let mut filters = BTreeMap::new();
+    for filter in section.sections("subscribe").iter().filter_map(|inner| inner.text("filter")) {
+        if let Some(first) = filters.insert(filter.value.clone(), filter.at.clone()) {
+            let what = format!("the filter \"{}\" is subscribed to twice, first at {first}", filter.value);
+            section.fault(&filter.at, what, "keep one of them");
+        }
+    }
+}
+
+/// A URL without the login that somebody wrote into it.
+fn shown(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
+        (None, Some((_, host))) => format!("…@{host}"),
+        (_, None) => url.to_owned(),
+    }
+}
+
 const SHAPE: &str = "write mqtt://HOST:PORT, or mqtts://HOST:PORT for TLS";
 
 /// Host, port, and whether the connection is encrypted.
 fn broker(section: &Section<'_>, url: &Placed<String>) -> Option<(String, u16, bool)> {
     let fault = |what: &str, remedy: &str| {
-        section.fault(&url.at, format!("`source.url` = \"{}\" {what}", url.value), remedy);
+        section.fault(&url.at, format!("`source.url` = \"{}\" {what}", shown(&url.value)), remedy);
         None
     };
     let Some((scheme, rest)) = url.value.split_once("://") else { return fault("is not a URL", SHAPE) };
@@ -151,7 +178,7 @@ fn tls(section: &Section<'_>, secure: bool, url: Option<&Placed<String>>) -> Opt
         _ => {}
     }
     if let (false, Some(url), Some(file)) = (secure, url, section.text("ca_file").or(section.text("cert_file"))) {
-        let what = format!("certificates for \"{}\", which is not encrypted", url.value);
+        let what = format!("certificates for \"{}\", which is not encrypted", shown(&url.value));
         section.fault(&file.at, what, "write mqtts:// in the url, or leave the certificates out");
     }
     if let (Some(cert), None) = (section.text("cert_file"), section.text("ca_file")) {
@@ -174,7 +201,12 @@ fn login(section: &Section<'_>) -> (Option<String>, Option<Secret>) {
         section.fault(at, "a password without `source.username`", "add username = \"…\"");
     }
     let direct = direct.map(|text| text.value.into_bytes());
-    (username, direct.or(file.map(|file| file.value.trim_ascii_end().to_vec())).map(Secret))
+    (username, direct.or(file.map(|file| first_line(&file.value).to_vec())).map(Secret))
+}
+
+/// What an editor or `echo` put behind the password is not part of it.
+fn first_line(file: &[u8]) -> &[u8] {
+    file.split(|byte| b"\r\n".contains(byte)).next().unwrap_or_default()
 }
 
 fn subscription(section: Section<'_>, source: &str) -> Option<Subscription> {
@@ -196,11 +228,20 @@ fn subscription(section: Section<'_>, source: &str) -> Option<Subscription> {
         time: section.text("time").map(|field| field.value),
         time_unit: section.text("time_unit").is_some().then(|| section.choice("time_unit", &units, TimeUnit::Millis)),
     };
+    if let (Some(unit), None) = (section.text("time_unit"), &payload.time) {
+        section.reading.note(&unit.at, "time_unit without time: no time is read, and the moment of arrival stands in");
+    }
+    if let (Format::Raw, Some(key)) = (payload.format, section.text("time").or(section.text("device_field"))) {
+        section.reading.note(&key.at, "a raw payload has no fields: neither time nor device is read from it");
+    }
     let topic = section.text("topic");
     let retained = section.choice("retained", &[("keep", true), ("ignore", false)], true);
     let drop_repeats = section.flag("drop_repeats", false);
     let filter = filter.and_then(|filter| {
-        let at = topic.as_ref().map_or(&filter.at, |topic| &topic.at).clone();
+        let at = match &topic {
+            Some(topic) if Pattern::filter(&filter.value).is_ok() => topic.at.clone(),
+            _ => filter.at.clone(),
+        };
         let subscription = Subscription {
             filter: filter.value.clone(),
             topic: topic.as_ref().map(|topic| topic.value.clone()),

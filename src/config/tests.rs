@@ -16,7 +16,7 @@ region = "eu-west-1"
 "#;
 
 fn read(text: &str) -> Result<(Config, Vec<Note>), Vec<Fault>> {
-    parse(text, Path::new("t.toml"), &|name| (name == "REGION").then(|| "eu-north-1".to_owned()))
+    parse(text, Path::new("t.toml"), &Environment::from([("REGION", "eu-north-1")]))
 }
 
 /// The faults of the least configuration with one line added to a section, as `LINE:COLUMN: what; remedy`.
@@ -101,7 +101,7 @@ fn each_fault_says_what_would_be_right() {
             "12:13: `batch.max_bytes` = 2.0 MiB is out of bounds; it may be 1.0 KiB to 1023.0 KiB",
         ),
         ("batch", "level = 99", "12:9: `batch.level` = 99 is out of bounds; it may be 1 to 22"),
-        ("window", "sql = \"\"", "11:2: `window` is not in this version of tidegate; leave it out"),
+        ("route", "match = \"\"", "11:2: `route` is not in this version of tidegate; leave it out"),
         (
             "http",
             "listen = \"0.0.0.0:80\"",
@@ -139,22 +139,43 @@ fn the_environment_stands_in_and_overrides_and_files_join() {
     std::fs::create_dir_all(dir.join("conf.d")).unwrap();
     std::fs::write(dir.join("a.toml"), LEAST).unwrap();
     std::fs::write(dir.join("conf.d/b.toml"), "[kinesis]\nlanes = 4\n[[source]]\ntype=\"mqtt\"\nname=\"two\"\nurl=\"mqtt://b\"\n[[source.subscribe]]\nfilter=\"x\"\n").unwrap();
-    let env = |name: &str| match name {
-        "TIDEGATE__KINESIS__STREAM" => Some("other".to_owned()),
-        "TIDEGATE__KINESIS__MAX_RECORD" => Some("\"2MiB\"".to_owned()),
-        "TIDEGATE_ID" => Some("from-env".to_owned()),
-        _ => None,
-    };
+    let env = Environment::from([
+        ("TIDEGATE__KINESIS__STREAM", "other"),
+        ("TIDEGATE__KINESIS__MAX_RECORD", "2MiB"),
+        ("TIDEGATE__KINESIS__BACKOFF__BASE", "1s"),
+        ("TIDEGATE__HTTP__INSECURE_NO_TOKEN", "true"),
+        ("TIDEGATE__HTTP__LISTEN", "0.0.0.0:1"),
+        ("TIDEGATE_ID", "17"),
+        ("TIDEGATE_OF_OTHERS", "x"),
+    ]);
     let (config, _) = load(&dir.join("a.toml"), &env).unwrap();
     assert_eq!(
         (config.kinesis.stream.as_str(), config.kinesis.lanes, config.kinesis.max_record),
         ("other", 4, 2 << 20)
     );
-    assert_eq!((config.sources.len(), config.gateway.id.as_deref()), (2, Some("from-env")));
+    assert_eq!((config.sources.len(), config.gateway.id.as_deref()), (2, Some("17")));
 
-    std::fs::write(dir.join("conf.d/c.toml"), "[kinesis]\nlanes = 5\n").unwrap();
+    assert_eq!(config.kinesis.backoff.base, Duration::from_secs(1));
+
+    std::fs::write(dir.join("conf.d/c.toml"), "[kinesis]\nlanes = 5\nlane = 5\n").unwrap();
+    let env = Environment::from([("TIDEGATE__KINESIS__STRAEM", "x"), ("TIDEGATE__SOURCE__URL", "mqtt://c")]);
     let faults = load(&dir.join("a.toml"), &env).unwrap_err();
-    assert!(faults[0].what.contains("`lanes` is set twice, the first time at"), "{faults:?}");
+    let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+    let expected = [
+        "c.toml:2:1: `lanes` is set twice, the first time at",
+        "c.toml:3:1: `kinesis.lane` is an unknown key; did you mean `lanes`?",
+        "environment TIDEGATE__KINESIS__STRAEM:1:1: `kinesis.straem` is an unknown key; did you mean `stream`?",
+        "environment TIDEGATE__SOURCE__URL:1:1: `source` is a list, or no section; write it in the file",
+    ];
+    assert_eq!(faults.len(), expected.len(), "{faults:#?}");
+    for expected in expected {
+        assert!(faults.iter().any(|fault| fault.contains(expected)), "{expected}: {faults:#?}");
+    }
+
+    std::fs::remove_dir_all(dir.join("conf.d")).unwrap();
+    std::fs::write(dir.join("conf.d"), "").unwrap();
+    let faults = load(&dir.join("a.toml"), &env).unwrap_err();
+    assert!(faults[0].what.contains("this directory cannot be read"), "{faults:?}");
     std::fs::remove_dir_all(dir).unwrap();
 }
 
@@ -163,4 +184,64 @@ fn secrets_are_never_shown() {
     let text = LEAST.replace("name = \"plant\"", "name = \"plant\"\nusername = \"u\"\npassword = \"hunter2\"");
     let config = read(&text).unwrap().0;
     assert!(!format!("{config:?}").contains("hunter2"));
+    for line in ["ca_file = \"t.toml\"", ""] {
+        let text = LEAST.replace("mqtt://broker\"", &format!("mqtt://u:hunter2@broker\"\n{line}"));
+        let faults = read(&text).unwrap_err();
+        assert!(faults.iter().any(|fault| fault.what.contains("has a login in it")), "{faults:?}");
+        assert!(!format!("{faults:?}").contains("hunter2"), "{faults:?}");
+    }
+}
+
+#[test]
+fn a_password_is_the_first_line_of_its_file_and_keeps_its_spaces() {
+    let dir = std::env::temp_dir().join(format!("tidegate-password-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("password"), " a b \r\n").unwrap();
+    let keys = "name = \"plant\"\nusername = \"u\"\npassword_file = \"password\"";
+    std::fs::write(dir.join("a.toml"), LEAST.replace("name = \"plant\"", keys)).unwrap();
+    let Source::Mqtt(mqtt) = load(&dir.join("a.toml"), &Environment::default()).unwrap().0.sources.remove(0);
+    assert_eq!(mqtt.password.unwrap().0, b" a b ");
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn faults_of_subscriptions_point_at_the_key_that_is_wrong_and_none_hides_another() {
+    let text = r#"
+[[source]]
+name = "plant"
+url = "mqtt://broker"
+in_flight = 0
+  [[source.subscribe]]
+  filter = "a/#/b"
+  topic = "a/{device}/b"
+  [[source.subscribe]]
+  filter = "a/+"
+  topic = "b/{device}"
+  [[source.subscribe]]
+  filter = "a/+"
+  [[source.subscribe]]
+  filter = "$share/g+/a"
+[kinesis]
+stream = "telemetry"
+region = "eu-west-1"
+"#;
+    let faults = read(text).unwrap_err();
+    let found: Vec<_> = faults.iter().map(|fault| (fault.at.line, fault.at.column)).collect();
+    assert_eq!(found, [(2, 1), (5, 13), (7, 12), (11, 11), (13, 12), (15, 12)], "{faults:#?}");
+    assert!(faults[4].what.contains("is subscribed to twice, first at"), "{faults:#?}");
+}
+
+#[test]
+fn keys_that_do_nothing_are_noted() {
+    for (line, expected) in [
+        ("time_unit = \"ms\"", "time_unit without time"),
+        ("format = \"raw\"\ntime = \"ts\"", "a raw payload has no fields"),
+        ("qos = 2", "asked for as 1"),
+    ] {
+        let text = LEAST.replace("/t\"\n", &format!("/t\"\n{line}\n"));
+        let notes = read(&text).unwrap().1;
+        assert!(notes.len() == 1 && notes[0].what.contains(expected), "{line}: {notes:?}");
+    }
+    let text = LEAST.replace("name = \"plant\"", "name = \"plant\"\nprotocol = \"3.1.1\"\nsession_expiry = \"1d\"");
+    assert!(read(&text).unwrap().1[0].what.contains("session_expiry is for protocol"));
 }

@@ -33,6 +33,8 @@ pub struct Entry {
     pub key: String,
     pub at: At,
     pub node: Node,
+    /// Of a text in which every letter stands for itself: where the first one is.
+    pub first_letter: Option<At>,
 }
 
 impl Value {
@@ -88,10 +90,24 @@ impl Places<'_> {
             key: AsRef::<str>::as_ref(key.get_ref() as &std::borrow::Cow<'_, str>).to_owned(),
             at: self.at(key.span().start),
             node: self.node(value),
+            first_letter: self.first_letter(value),
         };
         let mut entries: Vec<_> = table.iter().map(entry).collect();
         entries.sort_by(|a, b| a.at.cmp(&b.at));
         entries
+    }
+
+    fn first_letter(&self, value: &Spanned<DeValue<'_>>) -> Option<At> {
+        let DeValue::String(text) = value.get_ref() else { return None };
+        let written = self.text.get(value.span())?;
+        let fence = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|fence| written.starts_with(fence))?;
+        let mut inner = written.strip_prefix(fence)?.strip_suffix(fence)?;
+        if fence.len() == 3 {
+            // A line end right behind the quotes is not part of the text.
+            inner = inner.strip_prefix("\r\n").or(inner.strip_prefix('\n')).unwrap_or(inner);
+        }
+        let letters = |text: &str| text.replace("\r\n", "\n");
+        (letters(inner) == letters(text)).then(|| self.at(value.span().end - fence.len() - inner.len()))
     }
 
     fn node(&self, value: &Spanned<DeValue<'_>>) -> Node {
@@ -131,18 +147,23 @@ pub fn merge(into: &mut Table, more: Table, faults: &mut Vec<Fault>) {
     }
 }
 
+/// The path leads through something that is no section.
+pub struct NoSection;
+
 /// Sets one value, replacing what is there: the environment overrides files.
-pub fn set(table: &mut Table, path: &[&str], node: &Node) {
-    let [key, rest @ ..] = path else { return };
+pub fn set(table: &mut Table, path: &[&str], node: &Node) -> Result<(), NoSection> {
+    let [key, rest @ ..] = path else { return Ok(()) };
     let there = table.iter().position(|entry| entry.key == *key).unwrap_or_else(|| {
         let node = Node { at: node.at.clone(), value: Value::Table(Vec::new()) };
-        table.push(Entry { key: (*key).to_owned(), at: node.at.clone(), node });
+        table.push(Entry { key: (*key).to_owned(), at: node.at.clone(), node, first_letter: None });
         table.len() - 1
     });
     match &mut table[there].node.value {
-        Value::Table(inner) if !rest.is_empty() => set(inner, rest, node),
-        _ => table[there].node = node.clone(),
+        Value::Table(inner) if !rest.is_empty() => return set(inner, rest, node),
+        _ if rest.is_empty() => table[there].node = node.clone(),
+        _ => return Err(NoSection),
     }
+    Ok(())
 }
 
 fn are_sections(list: &[Node]) -> bool {

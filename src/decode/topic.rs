@@ -34,6 +34,10 @@ pub enum TemplateError {
     Empty(String),
     #[error("{0:?} lacks its filter; write $share/GROUP/FILTER")]
     Share(String),
+    #[error("the group of {0:?} holds a wildcard; write $share/GROUP/FILTER with a plain name")]
+    Group(String),
+    #[error("{0:?} holds a zero character, or is longer than 65535 bytes; no broker takes that")]
+    NoTopic(String),
     #[error("`#` in {0:?} has to be the whole last level")]
     Rest(String),
     #[error("`+` in {0:?} has to be a whole level")]
@@ -49,8 +53,12 @@ pub enum TemplateError {
 impl Pattern {
     /// Reads a filter as it is sent to the broker; `$share/GROUP/` is taken off.
     pub fn filter(text: &str) -> Result<Self, TemplateError> {
+        if text.contains('\0') || text.len() > 65_535 {
+            return Err(TemplateError::NoTopic(text.chars().take(64).collect()));
+        }
         let filter = match text.strip_prefix("$share/") {
             Some(shared) => match shared.split_once('/') {
+                Some((group, _)) if group.contains(['#', '+']) => return Err(TemplateError::Group(text.to_owned())),
                 Some((group, filter)) if !group.is_empty() && !filter.is_empty() => filter,
                 _ => return Err(TemplateError::Share(text.to_owned())),
             },
@@ -188,6 +196,9 @@ mod tests {
             assert_eq!(Pattern::filter(text), Err(TemplateError::Share(text.into())));
         }
         assert_eq!(Pattern::filter(""), Err(TemplateError::Empty(String::new())));
+        assert_eq!(Pattern::filter("$share/g+/a"), Err(TemplateError::Group("$share/g+/a".into())));
+        assert!(matches!(Pattern::filter("a\0b"), Err(TemplateError::NoTopic(_))));
+        assert!(matches!(Pattern::filter(&"a".repeat(65_536)), Err(TemplateError::NoTopic(_))));
     }
 
     #[test]

@@ -17,6 +17,8 @@ use crate::source::State;
 
 /// How old the board may be.
 const EVERY: Duration = Duration::from_millis(500);
+/// What has to be added up over a directory is looked at less often.
+const SIZES_EVERY: u32 = 20;
 
 pub struct Board {
     pub config: Config,
@@ -36,12 +38,26 @@ impl Board {
         let (board, looks) = watch::channel(self.status(started));
         tokio::spawn(async move {
             let mut tick = tokio::time::interval(EVERY);
-            while !board.is_closed() {
+            for round in 0_u32.. {
                 tick.tick().await;
+                if board.is_closed() {
+                    break;
+                }
+                if round % SIZES_EVERY == 0 {
+                    self.measure().await;
+                }
                 board.send_replace(self.status(started));
             }
         });
         looks
+    }
+
+    /// The log's size on disk; where it cannot be read the writer will say so.
+    async fn measure(&self) {
+        let store = self.queue.store.clone();
+        if let Ok(Ok(bytes)) = tokio::task::spawn_blocking(move || store.used(Some("readings"))).await {
+            self.metrics.queue_bytes.set(bytes as i64);
+        }
     }
 
     fn status(&self, started: Now) -> Status {

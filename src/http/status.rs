@@ -29,7 +29,7 @@ pub struct Status {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Storage {
     pub writable: bool,
-    /// Nothing is taken, or the oldest readings are shed, until there is room.
+    /// Nothing is taken until there is room: the oldest readings are being shed, or delivery has to make it.
     pub full: bool,
     /// Why it is not writable, or full.
     pub why: Option<String>,
@@ -89,6 +89,9 @@ impl Status {
         let mut reasons = Vec::new();
         if !self.storage.writable {
             reasons.push(format!("the storage is not writable{}", because(self.storage.why.as_ref())));
+        }
+        if self.storage.writable && self.storage.full {
+            reasons.push(format!("the queue is full, and nothing is taken{}", because(self.storage.why.as_ref())));
         }
         if !self.sources.iter().any(|source| source.connected) {
             reasons.push("no source is connected".to_owned());
@@ -211,6 +214,9 @@ pub(crate) mod tests {
     fn ready_means_writable_and_one_source_connected_but_not_online() {
         let mut status = status();
         assert_eq!(status.unready(), [""; 0]);
+        status.storage.full = true;
+        assert_eq!(status.unready(), ["the queue is full, and nothing is taken"]);
+        status.storage.full = false;
         status.sources.remove(0);
         assert_eq!(status.unready(), ["no source is connected", "hall (mqtt) down: connection refused"]);
         status.sources.clear();

@@ -3,9 +3,9 @@
 //! A letter's id is its offset in the log `dead`. `purge` moves a line before which letters are thrown away;
 //! beyond `max_dead` the oldest generation goes, counted.
 
+use super::appender::Appender;
 use super::entry::{Entry, Letter};
 use super::files;
-use super::appender::Appender;
 use super::log::Log;
 use super::reader::{Reader, Step};
 use super::store::{Store, StoreError};

@@ -8,7 +8,7 @@
 //! stamp = [received µs, boot id, mono µs, synced]
 //! series = [source, device, {tag: value}]
 //! entry = [series, µs to add to received, or null where the payload has no time, age µs, name, value, name, value …]
-//!       | ["started"] | ["tick"] | ["up", source] | ["down", source] | ["letter", letter]
+//!       | ["started"] | ["tick"] | ["up", source] | ["down", source] | ["end"] | ["letter", letter]
 //! ```
 //!
 //! Series and names are numbers into the group's own tables. `first` is the offset of the first entry, and the
@@ -58,6 +58,8 @@ pub enum Entry {
     Tick,
     Up(Arc<str>),
     Down(Arc<str>),
+    /// Nothing more will come: what is open may close.
+    End,
     Letter(Box<Letter>),
 }
 
@@ -291,6 +293,7 @@ impl Serialize for WrittenEntry<'_> {
             Entry::Tick => ["tick"].serialize(serializer),
             Entry::Up(source) => ["up", source].serialize(serializer),
             Entry::Down(source) => ["down", source].serialize(serializer),
+            Entry::End => ["end"].serialize(serializer),
             Entry::Letter(letter) => ("letter", letter).serialize(serializer),
         }
     }
@@ -395,6 +398,7 @@ fn other<'de, A: SeqAccess<'de>>(kind: &str, row: &mut A) -> Result<Entry, A::Er
         "tick" => Ok(Entry::Tick),
         "up" => need(row).map(Entry::Up),
         "down" => need(row).map(Entry::Down),
+        "end" => Ok(Entry::End),
         "letter" => need(row).map(Entry::Letter),
         _ => Err(de::Error::custom(format_args!("an entry of kind {kind:?}"))),
     }
@@ -508,6 +512,7 @@ mod tests {
             Entry::Tick,
             Entry::Letter(Box::new(letter)),
             Entry::Down("plant".into()),
+            Entry::End,
         ];
         Group { epoch: 5, first: 100, stamp: stamp(), entries }
     }
@@ -517,7 +522,7 @@ mod tests {
         let group = every_kind();
         let bytes = Encoder::default().encode(&group);
         let header = Header::read(&bytes).unwrap();
-        assert_eq!((header.epoch, header.first, header.end()), (5, 100, 107));
+        assert_eq!((header.epoch, header.first, header.end()), (5, 100, 108));
         assert_eq!(Decoder::default().decode(&bytes).unwrap(), group);
     }
 

@@ -63,6 +63,9 @@ pub(super) enum Found {
     Damaged(String),
 }
 
+/// A generation and what it begins with.
+pub(super) type Headed = (Arc<dyn Generation>, Head);
+
 /// A log that was opened for writing, and the last epoch found in it.
 pub(super) struct Opened {
     pub log: Log,
@@ -198,7 +201,7 @@ impl Log {
     }
 
     /// Opens a generation, or takes it from whoever has it open. One that cannot be read is put aside.
-    pub(super) fn generation(&self, number: u32) -> Result<Option<(Arc<dyn Generation>, Head)>, StoreError> {
+    pub(super) fn generation(&self, number: u32) -> Result<Option<Headed>, StoreError> {
         match self.find(number)? {
             Found::Whole(generation, head) => return Ok(Some((generation, head))),
             Found::Empty => self.put_aside(number, "it is empty")?,

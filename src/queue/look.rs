@@ -97,6 +97,7 @@ fn entry_json(epoch: u64, offset: u64, received: i64, entry: &Entry) -> Json {
         Entry::Tick => event("tick", None),
         Entry::Up(source) => event("up", Some(source)),
         Entry::Down(source) => event("down", Some(source)),
+        Entry::End => event("end", None),
         Entry::Letter(_) => event("letter", None),
     }
 }

@@ -19,10 +19,10 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
+use super::appender::Appender;
 use super::dead;
 use super::entry::{Entry, Letter, Stamp};
 use super::files::Mark;
-use super::appender::Appender;
 use super::retention::{Retention, Room};
 use super::store::{Store, StoreError};
 use crate::clock::{Clock, Mono};

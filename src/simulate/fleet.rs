@@ -36,8 +36,8 @@ const PAUSE_BEFORE_RECONNECT: Duration = Duration::from_millis(200);
 
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
-    #[error("no MQTT connection to {host}:{port}: {source}; a broker that speaks MQTT 5 must listen there")]
-    Connect { host: String, port: u16, source: Box<ConnectionError> },
+    #[error("no MQTT connection to {host}:{port}: {why}; a broker that speaks MQTT 5 must listen there")]
+    Connect { host: String, port: u16, why: String },
     #[error("the MQTT client stopped: {0}")]
     Client(#[from] ClientError),
     #[error("`{0}` cannot be part of a topic")]
@@ -49,6 +49,30 @@ pub enum FleetError {
 pub struct Target {
     pub host: String,
     pub port: u16,
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "mqtt://{}:{}", self.host, self.port)
+    }
+}
+
+impl std::str::FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wanted = || format!("{text} is no broker that the sensors can speak to; write mqtt://HOST:PORT");
+        let place = text.strip_prefix("mqtt://").ok_or_else(wanted)?.trim_end_matches('/');
+        let (host, port) = match place.rsplit_once(':') {
+            Some((host, port)) if !host.ends_with(':') => (host, port.parse().map_err(|_| wanted())?),
+            _ => (place, 1883),
+        };
+        if host.is_empty() || host.contains(['/', '@']) {
+            Err(wanted())
+        } else {
+            Ok(Self { host: host.to_owned(), port })
+        }
+    }
 }
 
 impl Target {
@@ -65,7 +89,7 @@ impl Target {
     }
 
     fn failed(&self, source: ConnectionError) -> FleetError {
-        FleetError::Connect { host: self.host.clone(), port: self.port, source: Box::new(source) }
+        FleetError::Connect { host: self.host.clone(), port: self.port, why: source.to_string() }
     }
 }
 
@@ -291,6 +315,16 @@ mod tests {
                 .collect();
             assert_eq!(*played, script);
             assert!(ledger.moment(index, ledger.published(index)).is_none());
+        }
+    }
+
+    #[test]
+    fn a_broker_is_named_by_a_url() {
+        let target = |text: &str| text.parse::<Target>().map(|target| target.to_string());
+        assert_eq!(target("mqtt://hall-3:1884"), Ok("mqtt://hall-3:1884".to_owned()));
+        assert_eq!(target("mqtt://10.0.0.1/"), Ok("mqtt://10.0.0.1:1883".to_owned()));
+        for wrong in ["hall-3:1883", "mqtts://hall-3", "mqtt://", "mqtt://hall:port", "mqtt://user@hall"] {
+            assert!(target(wrong).unwrap_err().ends_with("write mqtt://HOST:PORT"), "{wrong}");
         }
     }
 

@@ -10,19 +10,23 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::process::{Child, Command};
 
+use super::fleet::Target;
 use crate::cli::ask;
 use crate::config::{self, Config};
 use crate::http::Status;
 
-pub const CLIENT_ID: &str = "tidegate-simulate";
 pub const FILTER: &str = "sensors/+/telemetry";
 pub const STREAM: &str = "simulated";
 
 /// What the process is told on its hidden command line.
 #[derive(Clone, Debug)]
 pub struct Place {
-    pub broker_port: u16,
+    /// The gateway's id, and its client id: at a real broker and in a real stream no one else's.
+    pub name: String,
+    pub broker: Target,
     pub endpoint: String,
+    /// Whether the stream is one of the user's: its name, region and credentials are his as well.
+    pub real_stream: bool,
     pub http: SocketAddr,
     pub data_dir: PathBuf,
     /// A user's configuration to start from.
@@ -33,15 +37,17 @@ impl Place {
     /// The configuration of a simulated gateway: a user's own, with doors and road led into the simulation.
     pub fn config(&self) -> Result<Config, Vec<config::Fault>> {
         let text = format!(
-            "[gateway]\nid = \"simulated\"\n\
-             [[source]]\ntype = \"mqtt\"\nname = \"fleet\"\nurl = \"mqtt://127.0.0.1:{}\"\nclient_id = \"{CLIENT_ID}\"\n\
+            "[gateway]\nid = \"{name}\"\n\
+             [[source]]\ntype = \"mqtt\"\nname = \"fleet\"\nurl = \"{broker}\"\nclient_id = \"{name}\"\n\
              [[source.subscribe]]\nfilter = \"{FILTER}\"\ntopic = \"sensors/{{device}}/telemetry\"\nformat = \"json\"\n\
              time = \"{}\"\n\
-             [kinesis]\nstream = \"{STREAM}\"\nregion = \"eu-west-1\"\nbackoff = {{ base = \"100ms\", max = \"2s\" }}\n",
-            self.broker_port,
+             [kinesis]\nstream = \"{STREAM}\"\nregion = \"{region}\"\nbackoff = {{ base = \"100ms\", max = \"2s\" }}\n",
             super::sensor::TIME,
+            name = self.name,
+            broker = self.broker,
+            region = std::env::var("AWS_REGION").unwrap_or_else(|_| "eu-west-1".to_owned()),
         );
-        let env = |name: &str| std::env::var(name).ok();
+        let env = config::Environment::of_process();
         let (simulated, _) = config::parse(&text, Path::new("simulated"), &env)?;
         let mut config = match &self.config {
             Some(file) => config::load(file, &env)?.0,
@@ -49,7 +55,10 @@ impl Place {
         };
         config.sources = simulated.sources;
         config.gateway.data_dir.clone_from(&self.data_dir);
-        config.kinesis.stream = simulated.kinesis.stream;
+        config.gateway.id = simulated.gateway.id;
+        if !self.real_stream {
+            config.kinesis.stream = simulated.kinesis.stream;
+        }
         config.kinesis.endpoint_url = Some(self.endpoint.clone());
         config.http = config::Http { listen: Some(self.http), token: None };
         Ok(config)
@@ -57,13 +66,19 @@ impl Place {
 
     fn command(&self) -> io::Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["simulate", "--as-gateway", "--http", &self.http.to_string(), "--keep"]).arg(&self.data_dir);
-        command.args(["--broker-port", &self.broker_port.to_string(), "--endpoint", &self.endpoint]);
+        command
+            .args(["simulate", "--as-gateway", &self.name, "--http", &self.http.to_string(), "--keep"])
+            .arg(&self.data_dir);
+        command.args(["--mqtt", &self.broker.to_string(), "--endpoint", &self.endpoint]);
         if let Some(config) = &self.config {
             command.arg("--config").arg(config);
         }
-        command.env("AWS_ACCESS_KEY_ID", "simulated").env("AWS_SECRET_ACCESS_KEY", "simulated");
-        command.env("AWS_EC2_METADATA_DISABLED", "true").env_remove("AWS_SESSION_TOKEN").env_remove("AWS_PROFILE");
+        if self.real_stream {
+            command.arg("--real-stream");
+        } else {
+            command.env("AWS_ACCESS_KEY_ID", "simulated").env("AWS_SECRET_ACCESS_KEY", "simulated");
+            command.env("AWS_EC2_METADATA_DISABLED", "true").env_remove("AWS_SESSION_TOKEN").env_remove("AWS_PROFILE");
+        }
         // The terminal's interrupt is for the simulation, which then ends the gateway.
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         Ok(command)
@@ -75,7 +90,8 @@ impl Place {
 pub struct Usage {
     pub rss_peak_bytes: u64,
     pub cpu_seconds: f64,
-    /// Bytes that were sent to the disk.
+    /// Bytes that were sent to the disk, as `/proc/PID/io` counts them: by the page, and where the kernel has large
+    /// folios by the folio, which may be many times what the disk is given.
     pub disk_bytes_written: u64,
 }
 
@@ -194,7 +210,9 @@ mod tests {
 
     fn place(config: Option<PathBuf>) -> Place {
         Place {
-            broker_port: 1884,
+            name: "simulated".to_owned(),
+            broker: Target { host: "127.0.0.1".to_owned(), port: 1884 },
+            real_stream: false,
             endpoint: "http://127.0.0.1:1".to_owned(),
             http: ([127, 0, 0, 1], 9471).into(),
             data_dir: "/tmp/simulated".into(),

@@ -5,9 +5,11 @@
 //!     └───────────────── ledger of what was generated ──────────────────────────┘
 //! ```
 //!
-//! Everything but the gateway runs in this process, so killing the gateway takes nothing else with it.
+//! Everything but the gateway runs in this process, so killing the gateway takes nothing else with it. Broker and stream
+//! may be real ones instead.
 
 pub mod broker;
+mod cloud;
 pub mod consumer;
 pub mod fleet;
 pub mod gateway;
@@ -27,6 +29,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use broker::Broker;
+use cloud::{Cloud, Real};
 use fleet::{FleetError, Ledger, Target};
 use gateway::{Gateway, Place};
 use report::{Findings, Report};
@@ -38,6 +41,8 @@ use crate::clock::Clock;
 
 /// How often the run looks around.
 const TICK: Duration = Duration::from_millis(100);
+/// What the broker has handed over and the gateway has delivered is in the stream by then.
+const SETTLED: Duration = Duration::from_secs(3);
 /// A run in which nothing has arrived for so long, with the link up, will not get better.
 const STALLED: Duration = Duration::from_mins(1);
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
@@ -55,6 +60,9 @@ pub struct Settings {
     pub kills: Vec<Duration>,
     pub config: Option<PathBuf>,
     pub http: Option<SocketAddr>,
+    /// A real broker and the endpoint of a real stream, instead of the simulated ones.
+    pub mqtt: Option<Target>,
+    pub endpoint: Option<String>,
     /// The gateway's data directory: exists, and stays.
     pub dir: PathBuf,
 }
@@ -73,27 +81,36 @@ pub struct Progress {
 /// Runs to the end; `tell` is called several times a second.
 pub async fn run(mut settings: Settings, mut tell: impl FnMut(Progress)) -> anyhow::Result<Report> {
     settings.kills.sort();
-    let broker = Broker::start().await.context("the simulated broker cannot listen")?;
-    let target = Target { host: broker.address().ip().to_string(), port: broker.address().port() };
-    fleet::open_session(&target, gateway::CLIENT_ID, gateway::FILTER).await?;
+    let broker = match settings.mqtt {
+        Some(_) => None,
+        None => Some(Broker::start().await.context("the simulated broker cannot listen")?),
+    };
+    let here = |broker: &Broker| Target { host: broker.address().ip().to_string(), port: broker.address().port() };
+    let Some(target) = settings.mqtt.clone().or_else(|| broker.as_ref().map(here)) else { unreachable!("one of them") };
+    // At a real broker, or in a real stream, others may be simulating as well.
+    let name = if settings.mqtt.is_some() || settings.endpoint.is_some() {
+        format!("simulated-{:08x}", fastrand::u32(..))
+    } else {
+        "simulated".to_owned()
+    };
+    fleet::open_session(&target, &name, gateway::FILTER).await?;
     let seed = settings.faults.seed;
-    let stream =
-        stream::Settings { stream: gateway::STREAM.to_owned(), shards: SHARDS, faults: settings.faults.clone() };
-    let stream = Stream::start(stream).await.context("the simulated stream cannot listen")?;
-    let place = Place {
-        broker_port: target.port,
-        endpoint: stream.url(),
+    let mut place = Place {
+        name,
+        broker: target.clone(),
+        endpoint: settings.endpoint.clone().unwrap_or_default(),
+        real_stream: settings.endpoint.is_some(),
         http: settings.http.map_or_else(free_address, Ok)?,
         data_dir: settings.dir.clone(),
         config: settings.config.clone(),
     };
+    let cloud = cloud(&mut place, settings.faults.clone()).await?;
     let mut run = Run {
         start: Instant::now(),
         gateway: Gateway::start(place)?,
         check: Check::new(&settings.sensors, Arc::new(Ledger::new(settings.sensors.len(), Clock::System.now().wall))),
         broker,
-        stream,
-        taken: 0,
+        cloud,
         kills_to_come: settings.kills.split_off(0).into(),
         kills: 0,
     };
@@ -105,13 +122,13 @@ pub async fn run(mut settings: Settings, mut tell: impl FnMut(Progress)) -> anyh
     if !ended.success() {
         fault.get_or_insert(format!("the gateway ended with {ended} when it was asked to stop"));
     }
-    run.take();
+    run.take().await?;
     Ok(Report::new(&Findings {
         seed,
         check: &run.check,
         committed,
         dead_letters,
-        counts: run.stream.counts(),
+        counts: run.cloud.counts(),
         usage: run.gateway.usage(),
         kills: run.kills,
         fault,
@@ -121,12 +138,11 @@ pub async fn run(mut settings: Settings, mut tell: impl FnMut(Progress)) -> anyh
 /// A simulation under way.
 struct Run {
     start: Instant,
-    broker: Broker,
-    stream: Stream,
+    /// `None`: a real one.
+    broker: Option<Broker>,
+    cloud: Cloud,
     gateway: Gateway,
     check: Check,
-    /// How many records of the stream the check has seen.
-    taken: usize,
     kills_to_come: std::collections::VecDeque<Duration>,
     kills: u64,
 }
@@ -149,7 +165,7 @@ impl Run {
                     sending = false;
                 }
             }
-            self.take();
+            self.take().await?;
             self.gateway.look();
             if let Some(ended) = self.gateway.ended()? {
                 return Ok(Some(format!("the gateway ended by itself with {ended}")));
@@ -164,7 +180,7 @@ impl Run {
             if sending || progress.is_out || progress.arrived != seen {
                 (seen, moved) = (progress.arrived, Instant::now());
             }
-            if !sending && self.is_over().await {
+            if !sending && self.is_over(moved.elapsed()).await {
                 return Ok(None);
             }
             if moved.elapsed() > STALLED {
@@ -174,16 +190,16 @@ impl Run {
     }
 
     /// Gives the check what has arrived.
-    fn take(&mut self) {
-        for record in self.stream.records(self.taken) {
-            self.check.take(&record);
-            self.taken += 1;
-        }
+    async fn take(&mut self) -> anyhow::Result<()> {
+        self.cloud.take().await?.iter().for_each(|record| self.check.take(record));
+        Ok(())
     }
 
-    /// Everything is acknowledged and delivered, and nothing is left to be killed.
-    async fn is_over(&self) -> bool {
-        if self.check.lost() > 0 || self.broker.pending() > 0 || !self.kills_to_come.is_empty() {
+    /// Everything is acknowledged and delivered, and nothing is left to be killed. What is missing after a while of that
+    /// will not come any more.
+    async fn is_over(&self, still: Duration) -> bool {
+        let pending = self.broker.as_ref().map_or(0, Broker::pending);
+        if pending > 0 || !self.kills_to_come.is_empty() || (self.check.lost() > 0 && still < SETTLED) {
             return false;
         }
         self.gateway.status().await.is_ok_and(|status| status.queue.readings == 0)
@@ -194,7 +210,7 @@ impl Run {
             elapsed: self.start.elapsed(),
             generated: self.check.ledger().total(),
             arrived: self.check.tally().unique,
-            is_out: self.stream.is_out(),
+            is_out: self.cloud.is_out(),
             kills: self.kills,
             sending,
         }
@@ -204,6 +220,20 @@ impl Run {
     async fn count(&self) -> anyhow::Result<(u64, u64)> {
         Ok((self.gateway.committed().await?, self.gateway.status().await?.dead_letters))
     }
+}
+
+/// The stream that this gateway is to deliver to; one of our own is told to it.
+async fn cloud(place: &mut Place, faults: Faults) -> anyhow::Result<Cloud> {
+    if place.real_stream {
+        let Ok(config) = place.config() else { anyhow::bail!("the configuration has changed since the start") };
+        let kinesis = config.kinesis;
+        let real = Real::open(&place.endpoint, &kinesis.stream, &kinesis.region, &place.name).await?;
+        return Ok(Cloud::Real(Box::new(real)));
+    }
+    let settings = stream::Settings { stream: gateway::STREAM.to_owned(), shards: SHARDS, faults };
+    let stream = Stream::start(settings).await.context("the simulated stream cannot listen")?;
+    place.endpoint = stream.url();
+    Ok(Cloud::Simulated(stream, 0))
 }
 
 fn free_address() -> anyhow::Result<SocketAddr> {

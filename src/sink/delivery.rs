@@ -9,7 +9,7 @@
 //! | 200, an entry refused | that record again; the other lanes go on |
 //! | throttled, 5xx, time-out, no link | all of them again |
 //! | no such stream, no right, no credentials | all of them again, and the state says what to put right |
-//! | found invalid | each alone; one that is still invalid after others were accepted is a dead letter |
+//! | found invalid | each alone; one found so three times is a dead letter, if another was accepted since the last |
 //!
 //! Invariants:
 //! - only this file moves delivery cursors, and only behind what was taken, shed, lost or dead-lettered, with the
@@ -19,10 +19,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::stream::{Gap, OnRoad, Stream, gap_reading};
+use super::losses::Losses;
+use super::stream::{OnRoad, Stream};
 use super::{Mode, Outcome, RoadState, SendError, Sink};
 use crate::backoff;
 use crate::batch::lane::Removed;
@@ -30,7 +31,7 @@ use crate::batch::{Limits, Record, Sealed, Sealer};
 use crate::clock::Clock;
 use crate::config;
 use crate::metrics::Metrics;
-use crate::queue::{Cursors, Letter, Request, Store, StoreError};
+use crate::queue::{Cursors, Store, StoreError};
 use crate::reading::Micros;
 use crate::source::Reason;
 
@@ -38,8 +39,10 @@ use crate::source::Reason;
 const RECORDS_MAX: usize = 500;
 /// How often cursors are saved while data flows.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
-/// How often a record that alone is invalid is tried before it is given up.
+/// How often a record must be found invalid before it is given up: one answer may be the fault of a proxy.
 const INVALID_TRIES: u32 = 3;
+/// A record that is refused for throughput now and then is the ordinary way of Kinesis; this often in a row is not.
+const STARVED_TRIES: u32 = 3;
 /// A record aims at what the link carries in this time.
 const RECORD_SECONDS: f64 = 10.0;
 /// Slower than any link: no record aims lower.
@@ -51,7 +54,7 @@ pub struct Delivery<S> {
     pub gateway: Arc<str>,
     pub readings: Stream,
     pub gaps: Stream,
-    pub writer: mpsc::Sender<Request>,
+    pub losses: Losses,
     pub shed_before: watch::Receiver<u64>,
     pub limits: Limits,
     pub max_age: Duration,
@@ -61,6 +64,9 @@ pub struct Delivery<S> {
     pub clock: Clock,
     pub metrics: Arc<Metrics>,
 }
+
+/// A lane, by stream and number.
+type Address = (&'static str, u32);
 
 /// Why delivery ended.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +85,9 @@ struct Turn {
     sealer: Sealer,
     saved: Cursors,
     saved_at: Instant,
-    /// Whether this configuration has ever been accepted: only then can a record be poison.
+    /// Whether anything was accepted since the start, and since a record was last given up. Only then can a record
+    /// be poison; and a stream that turns against everything costs one record, not all of them. (Where two are poison
+    /// in a row, what is accepted between them is the gap record of the first.)
     accepted: bool,
     /// What the link carries, bytes a second.
     link: Option<f64>,
@@ -89,7 +97,10 @@ impl<S: Sink> Delivery<S> {
     /// Delivers until `stop` is told, then finishes the request on the road and saves the cursors.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), DeliveryError> {
         let sealer = Sealer::new(self.gateway.clone(), self.limits.level).map_err(DeliveryError::Compression)?;
-        let mut turn = Turn { sealer, saved: self.cursors(), saved_at: Instant::now(), accepted: false, link: None };
+        let mut turn =
+            Turn { sealer, saved: Cursors::default(), saved_at: Instant::now(), accepted: false, link: None };
+        // Which lane an entry belongs to is settled before the first is sent, or a crash could settle it otherwise.
+        self.save(&mut turn, true)?;
         let mut more = (self.readings.log.watch(), self.gaps.log.watch());
         while !*stop.borrow_and_update() {
             more.0.mark_unchanged();
@@ -133,7 +144,7 @@ impl<S: Sink> Delivery<S> {
         let count: u64 = gaps.iter().filter(|gap| gap.reason == "shed").map(|gap| gap.removed.count).sum();
         tracing::warn!(readings = count, before_offset = before, "the oldest readings were shed: the queue is full");
         self.metrics.shed_readings.inc_by(count);
-        self.write_gaps(&gaps).await?;
+        self.losses.write_gaps(&gaps).await?;
         self.cursors().store(&*self.store)?;
         self.readings.log.release(before)?;
         Ok(())
@@ -147,7 +158,7 @@ impl<S: Sink> Delivery<S> {
             let Removed { from, to, .. } = gap.removed;
             tracing::error!(stream = gap.stream, from = from.1, to = to.1, "entries in the log cannot be read");
         }
-        self.write_gaps(&lost).await
+        self.losses.write_gaps(&lost).await
     }
 
     async fn seal(&mut self, limits: &Limits, turn: &mut Turn) -> Result<(), DeliveryError> {
@@ -164,7 +175,7 @@ impl<S: Sink> Delivery<S> {
                 Sealed::TooLarge(record) => {
                     let detail =
                         format!("a record of {} bytes, and max_record is {}", record.size(), limits.max_record);
-                    self.bury(&record, Reason::RecordTooLarge, detail).await?;
+                    self.losses.bury(&record, Reason::RecordTooLarge, detail).await?;
                 }
             }
         }
@@ -172,17 +183,18 @@ impl<S: Sink> Delivery<S> {
     }
 
     /// The lanes whose record goes into the next request.
-    fn due(&self, now: Instant) -> Vec<(&'static str, u32)> {
+    fn due(&self, now: Instant) -> Vec<Address> {
         let mut chosen = Vec::new();
         let mut bytes = 0;
         for stream in [&self.gaps, &self.readings] {
             for (number, road) in &stream.lanes {
                 let Some(on) = road.record.as_ref().filter(|on| on.due <= now) else { continue };
-                let together = chosen.len() < RECORDS_MAX && bytes + on.record.size() <= self.max_request && !on.alone;
+                let together =
+                    chosen.len() < RECORDS_MAX && bytes + on.record.size() <= self.max_request && !on.is_alone();
                 if chosen.is_empty() || together {
                     bytes += on.record.size();
                     chosen.push((stream.name, *number));
-                    if on.alone {
+                    if on.is_alone() {
                         return chosen;
                     }
                 }
@@ -191,7 +203,7 @@ impl<S: Sink> Delivery<S> {
         chosen
     }
 
-    async fn send(&mut self, due: &[(&'static str, u32)], turn: &mut Turn) -> Result<Vec<Outcome>, SendError> {
+    async fn send(&mut self, due: &[Address], turn: &mut Turn) -> Result<Vec<Outcome>, SendError> {
         let records: Vec<&Record> = due.iter().filter_map(|at| Some(&self.on_road(*at)?.record)).collect();
         let bytes: usize = records.iter().map(|record| record.size()).sum();
         let started = Instant::now();
@@ -213,57 +225,64 @@ impl<S: Sink> Delivery<S> {
 
     async fn settle(
         &mut self,
-        due: &[(&'static str, u32)],
+        due: &[Address],
         result: Result<Vec<Outcome>, SendError>,
         turn: &mut Turn,
     ) -> Result<(), DeliveryError> {
         match result {
             Ok(outcomes) => {
                 let mut refused = None;
+                let mut starved = true;
                 for (at, outcome) in due.iter().zip(outcomes) {
                     match outcome {
                         Outcome::Taken => {
                             self.taken(*at);
                             turn.accepted = true;
+                            starved = false;
                         }
                         Outcome::Again(code) => {
                             self.metrics.kinesis_throttled_records.inc();
-                            self.again(*at, false);
+                            starved &= self.again(*at) >= STARVED_TRIES;
                             refused = Some(code);
                         }
                     }
                 }
-                self.well(refused.map(|code| format!("Kinesis refuses some records for now: {code}")));
+                let mode = if starved { Mode::BackingOff } else { Mode::Ok };
+                self.tell(mode, refused.map(|code| format!("Kinesis refuses some records for now: {code}")));
             }
-            Err(SendError::Invalid(why)) => self.invalid(due, why, turn.accepted).await?,
+            Err(SendError::Invalid(why)) => self.invalid(due, why, turn).await?,
             Err(error) => {
                 for at in due {
-                    self.again(*at, false);
+                    self.again(*at);
                 }
                 let mode = if matches!(error, SendError::Refused(_)) { Mode::Refused } else { Mode::BackingOff };
-                self.ill(mode, error.to_string());
+                self.tell(mode, Some(error.to_string()));
             }
         }
         Ok(())
     }
 
     /// Splits the request down to the record that is refused; gives that one up once others were accepted.
-    async fn invalid(&mut self, due: &[(&'static str, u32)], why: String, accepted: bool) -> Result<(), DeliveryError> {
-        if let [at] = due
-            && accepted
-            && self.on_road(*at).is_some_and(|on| on.failed + 1 >= INVALID_TRIES)
-            && let Some(on) = self.road_record(*at).take()
-        {
-            return self.bury(&on.record, Reason::Refused, why).await;
-        }
+    async fn invalid(&mut self, due: &[Address], why: String, turn: &mut Turn) -> Result<(), DeliveryError> {
         for at in due {
-            self.again(*at, true);
+            self.again(*at);
+            if let Some(on) = self.road_record(*at) {
+                on.invalid += 1;
+            }
         }
-        self.ill(Mode::Refused, format!("Kinesis finds the request invalid: {why}; check the [kinesis] section"));
+        if let [at] = due
+            && turn.accepted
+            && let Some(on) = self.road_record(*at).take_if(|on| on.invalid >= INVALID_TRIES)
+        {
+            turn.accepted = false;
+            return self.losses.bury(&on.record, Reason::Refused, why).await;
+        }
+        let why = format!("Kinesis finds the request invalid: {why}; check the [kinesis] section");
+        self.tell(Mode::Refused, Some(why));
         Ok(())
     }
 
-    fn taken(&mut self, at: (&'static str, u32)) {
+    fn taken(&mut self, at: Address) {
         let Some(on) = self.road_record(at).take() else { return };
         let now = self.clock.now().wall;
         for arrived in [on.record.arrived.0, on.record.arrived.1] {
@@ -276,22 +295,13 @@ impl<S: Sink> Delivery<S> {
         }
     }
 
-    /// Has the record go again after a pause.
-    fn again(&mut self, at: (&'static str, u32), alone: bool) {
+    /// Has the record go again after a pause, and says how often it has failed.
+    fn again(&mut self, at: Address) -> u32 {
         let (settings, now) = (self.backoff, Instant::now());
-        if let Some(on) = self.road_record(at) {
-            on.failed += 1;
-            on.due = now + backoff::pause(settings, on.failed);
-            on.alone |= alone;
-        }
-    }
-
-    fn well(&mut self, why: Option<String>) {
-        self.tell(Mode::Ok, why);
-    }
-
-    fn ill(&mut self, mode: Mode, why: String) {
-        self.tell(mode, Some(why));
+        let Some(on) = self.road_record(at) else { return 0 };
+        on.failed += 1;
+        on.due = now + backoff::pause(settings, on.failed);
+        on.failed
     }
 
     /// One line a change of state.
@@ -316,49 +326,6 @@ impl<S: Sink> Delivery<S> {
             state.why = why;
             state.backoff_seconds = seconds;
         });
-    }
-
-    /// Makes a record a dead letter, and its entries a gap.
-    async fn bury(&mut self, record: &Record, reason: Reason, detail: String) -> Result<(), DeliveryError> {
-        tracing::error!(
-            stream = record.stream,
-            lane = record.lane,
-            readings = record.count,
-            detail,
-            "a record is given up"
-        );
-        let letter = Letter {
-            source: "tidegate".into(),
-            origin: record.key.clone(),
-            reason: reason.label().into(),
-            detail,
-            payload: record.data.clone(),
-            length: record.data.len() as u64,
-            sha256: None,
-        };
-        let (done, written) = oneshot::channel();
-        self.ask(Request::Letters(vec![letter], done), written).await?;
-        let (from, to) = ((record.epoch, record.first), (record.epoch, record.last));
-        let removed = Removed { from, to, count: record.count };
-        self.write_gaps(&[Gap { stream: record.stream, lane: record.lane, removed, reason: "dead-lettered" }]).await
-    }
-
-    async fn write_gaps(&mut self, gaps: &[Gap]) -> Result<(), DeliveryError> {
-        if gaps.is_empty() {
-            return Ok(());
-        }
-        for gap in gaps {
-            self.metrics.gaps.with_label_values(&[gap.reason]).inc();
-        }
-        self.state.send_modify(|state| state.gaps += gaps.len() as u64);
-        let readings = gaps.iter().map(|gap| gap_reading(&self.gateway, gap)).collect();
-        let (done, written) = oneshot::channel();
-        self.ask(Request::Gaps(readings, done), written).await
-    }
-
-    async fn ask(&self, request: Request, answer: oneshot::Receiver<()>) -> Result<(), DeliveryError> {
-        self.writer.send(request).await.map_err(|_| DeliveryError::WriterGone)?;
-        answer.await.map_err(|_| DeliveryError::WriterGone)
     }
 
     /// Saves the cursors, now and then and before a generation goes.
@@ -418,12 +385,12 @@ impl<S: Sink> Delivery<S> {
             .max(Instant::now() + Duration::from_millis(1))
     }
 
-    fn road_record(&mut self, (stream, lane): (&'static str, u32)) -> &mut Option<OnRoad> {
+    fn road_record(&mut self, (stream, lane): Address) -> &mut Option<OnRoad> {
         let stream = if stream == self.gaps.name { &mut self.gaps } else { &mut self.readings };
         &mut stream.lanes.get_mut(&lane).expect("a lane with a record on the road is open").record
     }
 
-    fn on_road(&self, (stream, lane): (&'static str, u32)) -> Option<&OnRoad> {
+    fn on_road(&self, (stream, lane): Address) -> Option<&OnRoad> {
         let stream = if stream == self.gaps.name { &self.gaps } else { &self.readings };
         stream.lanes.get(&lane)?.record.as_ref()
     }

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, retry::RetryConfig};
 use aws_sdk_kinesis::Client;
-use aws_sdk_kinesis::error::{DisplayErrorContext, SdkError};
+use aws_sdk_kinesis::error::SdkError;
 use aws_sdk_kinesis::operation::put_records::PutRecordsError;
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::PutRecordsRequestEntry;
@@ -34,6 +35,8 @@ impl Kinesis {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(kinesis.region.clone()))
             .retry_config(RetryConfig::disabled())
+            // A cellular link may well stand still for five seconds: `request_timeout` says what is too long.
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .timeout_config(timeouts);
         if let Some(url) = &kinesis.endpoint_url {
             loader = loader.endpoint_url(url);
@@ -79,7 +82,7 @@ impl Kinesis {
         match error {
             SdkError::ServiceError(answer) => {
                 let meta = answer.err().meta();
-                let code = meta.code().unwrap_or("an error without a code");
+                let code = meta.code().unwrap_or_default();
                 let message = meta.message().unwrap_or_default();
                 self.classify(answer.raw().status().as_u16(), code, message)
             }
@@ -92,7 +95,7 @@ impl Kinesis {
                 SendError::Unreachable(format!("no connection to Kinesis: {}", why.unwrap_or_default()))
             }
             other => {
-                let whole = DisplayErrorContext(other).to_string();
+                let whole = sentence(other);
                 if whole.contains("redentials") {
                     SendError::Refused(
                         "no AWS credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or an \
@@ -124,22 +127,49 @@ impl Kinesis {
             "AccessDeniedException" | "NotAuthorizedException" => SendError::Refused(format!(
                 "these credentials may not write to {stream}: allow them kinesis:PutRecords ({message})"
             )),
+            "ExpiredTokenException" | "ExpiredToken" => SendError::Refused(format!(
+                "the AWS session token has expired ({code}): renew the credentials, and start again if they came by \
+                 the environment"
+            )),
+            _ if is_clock(code, message) => {
+                SendError::Refused(format!("the clock of this machine is off ({code}): let it synchronise"))
+            }
             "UnrecognizedClientException"
             | "InvalidClientTokenId"
             | "InvalidSignatureException"
             | "IncompleteSignature"
-            | "MissingAuthenticationTokenException"
-            | "ExpiredTokenException" => {
-                SendError::Refused(format!("the AWS credentials were refused ({code}): check key, secret and clock"))
-            }
-            "RequestExpired" | "RequestTimeTooSkewed" => {
-                SendError::Refused(format!("the clock of this machine is off ({code}): let it synchronise"))
-            }
+            | "MissingAuthenticationTokenException" => SendError::Refused(format!(
+                "the AWS credentials were refused ({code}): check key and secret ({message})"
+            )),
             _ if status == 413 => SendError::Invalid(format!("{code}: {message}")),
             _ if status >= 500 => SendError::Unreachable(format!("Kinesis answered {status}: {code} {message}")),
+            "" => SendError::Unreachable(format!(
+                "what answered is not Kinesis (HTTP {status} without an error code): a proxy or a login page may stand \
+                 in between"
+            )),
             _ => SendError::Refused(format!("Kinesis answered {status}: {code} {message}")),
         }
     }
+}
+
+/// Kinesis tells a skewed clock as a signature that is not valid now.
+fn is_clock(code: &str, message: &str) -> bool {
+    let skewed = message.contains("Signature expired") || message.contains("Signature not yet current");
+    matches!(code, "RequestExpired" | "RequestTimeTooSkewed") || code == "InvalidSignatureException" && skewed
+}
+
+/// What happened and why, in one sentence.
+pub fn sentence(error: &dyn std::error::Error) -> String {
+    let mut told = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_told = cause.to_string();
+        if !told.contains(&cause_told) {
+            told = format!("{told}: {cause_told}");
+        }
+        source = cause.source();
+    }
+    told
 }
 
 /// The last error of a chain: the one that says what happened.
@@ -181,8 +211,14 @@ mod tests {
         assert!(refused("ResourceNotFoundException").contains("no stream telemetry in eu-west-1"));
         assert!(refused("AccessDeniedException").contains("kinesis:PutRecords"));
         assert!(refused("RequestExpired").contains("clock"));
+        assert!(refused("ExpiredTokenException").contains("renew"));
+        let skewed = "Signature expired: 20260101T000000Z is now earlier than 20260101T001000Z";
+        let SendError::Refused(told) = kinesis.classify(403, "InvalidSignatureException", skewed) else { panic!() };
+        assert!(told.contains("the clock of this machine is off"), "{told}");
+        assert!(refused("InvalidSignatureException").contains("check key and secret"));
         assert!(matches!(kinesis.classify(400, "LimitExceededException", ""), SendError::Throttled(_)));
         assert!(matches!(kinesis.classify(400, "ValidationException", ""), SendError::Invalid(_)));
+        assert!(matches!(kinesis.classify(200, "", ""), SendError::Unreachable(why) if why.contains("login page")));
         assert!(matches!(kinesis.classify(503, "ServiceUnavailable", ""), SendError::Unreachable(_)));
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod delivery;
 pub mod kinesis;
+pub mod losses;
 pub mod stream;
 
 use std::future::Future;

@@ -10,13 +10,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidegate_wire::{Row, Series, Value};
+use tidegate_wire::Row;
 use tokio::time::Instant;
 
+use super::losses::Gap;
 use crate::batch::lane::Removed;
 use crate::batch::{Lane, Limits, Record, Sealed, Sealer, lane_of};
 use crate::queue::{Cursor, Entry, Group, Log, Reader, Span, Step, StoreError, StreamCursors};
-use crate::reading::{Micros, Reading};
+use crate::reading::Micros;
 
 /// How many groups are read before anything else gets its turn.
 const GROUPS_A_STEP: usize = 64;
@@ -32,6 +33,8 @@ pub struct Stream {
     received: bool,
     /// The epoch of the last entry read.
     epoch: u64,
+    /// Entries before this offset have waited for company already, in an earlier life.
+    backlog: u64,
 }
 
 /// A lane and the record it has on the road.
@@ -42,6 +45,9 @@ pub struct Road {
     from: u64,
     /// Since when something has been waiting in the lane.
     since: Option<Instant>,
+    /// Whether something in it has waited since before the last start: a gateway that is killed more often than
+    /// `max_age` must deliver all the same.
+    overdue: bool,
 }
 
 /// A record that was sealed and is not settled.
@@ -49,17 +55,16 @@ pub struct OnRoad {
     pub record: Record,
     pub failed: u32,
     pub due: Instant,
-    /// To be sent by itself, since the request it was part of was found invalid.
-    pub alone: bool,
+    /// How often a request with it was found invalid.
+    pub invalid: u32,
 }
 
-/// Entries of a lane that will never be delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gap {
-    pub stream: &'static str,
-    pub lane: u32,
-    pub removed: Removed,
-    pub reason: &'static str,
+impl OnRoad {
+    /// It goes by itself, to tell whether it was the one.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.invalid > 0
+    }
 }
 
 impl Stream {
@@ -75,10 +80,13 @@ impl Stream {
         let spans = plan(&cursors.spans, lanes, log.durable().offset);
         let oldest = log.oldest()?.offset;
         let from = cursors.lanes.values().map(|cursor| cursor.done).min().unwrap_or(oldest);
-        let epoch = cursors.lanes.values().filter_map(|cursor| Some(cursor.prev?.0)).max().unwrap_or(0);
+        // Of the entry before the first that is read: a lane that is ahead may be in a later one already.
+        let last = cursors.lanes.values().filter(|cursor| cursor.done == from).filter_map(|cursor| cursor.prev).max();
+        let epoch = last.map_or(0, |(epoch, _)| epoch);
         let roads = cursors.lanes.iter().map(|(number, cursor)| (*number, Road::new(&gateway, name, *number, *cursor)));
         let reader = Reader::new(&log, from);
-        let mut stream = Self { name, lanes: roads.collect(), gateway, reader, log, spans, received, epoch };
+        let backlog = log.durable().offset;
+        let mut stream = Self { name, lanes: roads.collect(), gateway, reader, log, spans, received, epoch, backlog };
         stream.open_lanes();
         Ok(stream)
     }
@@ -118,15 +126,18 @@ impl Stream {
         now: Instant,
     ) -> Vec<Sealed> {
         let mut sealed = Vec::new();
+        // What is there already is company that need not be waited for.
+        let all_read = !self.has_more(limits);
         for road in self.lanes.values_mut() {
-            let ripe = road.since.is_some_and(|since| now >= since + max_age) || road.lane.is_full(limits);
-            if road.record.is_some() || !ripe {
+            let aged = road.overdue || road.since.is_some_and(|since| now >= since + max_age);
+            if road.record.is_some() || !(aged && all_read || road.lane.is_full(limits)) {
                 continue;
             }
             let Some(made) = road.lane.seal(limits, sealer) else { continue };
             road.since = (!road.lane.is_empty()).then_some(now);
+            road.overdue = road.lane.first().is_some_and(|(first, _)| first < self.backlog);
             if let Sealed::Record(record) = &made {
-                road.record = Some(OnRoad { record: record.clone(), failed: 0, due: now, alone: false });
+                road.record = Some(OnRoad { record: record.clone(), failed: 0, due: now, invalid: 0 });
             }
             sealed.push(made);
         }
@@ -156,6 +167,7 @@ impl Stream {
                     removed.insert(*number, Removed::and(removed.get(number).copied(), more));
                 }
                 road.since = (!road.lane.is_empty()).then_some(road.since.unwrap_or(now));
+                road.overdue &= !road.lane.is_empty();
             }
             if self.reader.offset() >= before {
                 break;
@@ -215,15 +227,17 @@ impl Stream {
             let received = self.received.then_some(arrived.0);
             let row = Row { offset, time, received, series: reading.series, fields: reading.fields };
             road.since.get_or_insert(now);
+            road.overdue |= offset < self.backlog;
             road.lane.push(row, group.epoch, stamp.synced, arrived);
         }
     }
 
-    /// A gap in each lane of the span: whose entries these were, no one can tell any more.
+    /// A gap in each lane of the span that has not passed it: whose entries these were, no one can tell any more.
     fn lose(&mut self, from: u64, to: u64) -> Vec<Gap> {
-        let removed = Removed { from: (self.epoch, from), to: (self.epoch, to - 1), count: to - from };
         let mut gaps = Vec::new();
-        for (number, road) in &mut self.lanes {
+        for (number, road) in self.lanes.iter_mut().filter(|(_, road)| road.from < to) {
+            let from = from.max(road.from);
+            let removed = Removed { from: (self.epoch, from), to: (self.epoch, to - 1), count: to - from };
             road.lane.skip(removed.to);
             gaps.push(Gap { stream: self.name, lane: *number, removed, reason: "damaged" });
         }
@@ -261,7 +275,13 @@ impl Stream {
 
 impl Road {
     fn new(gateway: &str, stream: &'static str, number: u32, cursor: Cursor) -> Self {
-        Self { lane: Lane::new(gateway, stream, number, cursor.prev), record: None, from: cursor.done, since: None }
+        Self {
+            lane: Lane::new(gateway, stream, number, cursor.prev),
+            record: None,
+            from: cursor.done,
+            since: None,
+            overdue: false,
+        }
     }
 }
 
@@ -280,24 +300,4 @@ fn plan(spans: &[Span], lanes: u32, end: u64) -> Vec<Span> {
         }
     }
     spans
-}
-
-/// The record of a gap, as the stream `gaps` carries it.
-#[must_use]
-pub fn gap_reading(gateway: &Arc<str>, gap: &Gap) -> Reading {
-    let Removed { from, to, count } = gap.removed;
-    let number = |n: u64| Value::from(n);
-    let fields = [
-        ("stream", Value::Text(gap.stream.into())),
-        ("lane", number(gap.lane.into())),
-        ("from_epoch", number(from.0)),
-        ("from", number(from.1)),
-        ("to_epoch", number(to.0)),
-        ("to", number(to.1)),
-        ("count", number(count)),
-        ("reason", Value::Text(gap.reason.into())),
-    ];
-    let series = Series { source: "tidegate".into(), device: gateway.clone(), tags: Vec::new(), window: None };
-    let fields = fields.into_iter().map(|(name, value)| (name.into(), value)).collect();
-    Reading { time: None, series: Arc::new(series), fields }
 }

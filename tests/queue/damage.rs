@@ -58,6 +58,38 @@ fn a_sealed_generation_that_lost_its_tail_is_found_out_by_its_successor() {
 }
 
 #[test]
+fn a_changed_byte_costs_its_group_and_no_other() {
+    let (_, end) = filled(40);
+    for chunk in 0..end / 3 {
+        let (store, _) = filled(40);
+        let held = |number: &u32| store.chunks(LOG, *number).contains(&chunk);
+        let number = store.generations(LOG).unwrap().into_iter().find(held).unwrap();
+        store.rot(LOG, number, chunk, |bytes| bytes[100] ^= 4);
+        let (mut queue, mut appenders) = open(&store);
+        assert_eq!(lost(&queue), (3 * chunk..3 * chunk + 3).collect::<Vec<_>>());
+        assert_eq!(appenders.readings.next().offset, end, "no offset is given twice");
+        commit(&mut queue, &mut appenders, 1);
+        assert_eq!(told(&queue.readings, 0).len() as u64, end + 3, "and service goes on");
+    }
+}
+
+#[test]
+fn a_generation_that_cannot_be_read_is_put_aside_and_is_a_gap() {
+    let numbers = filled(40).0.generations(LOG).unwrap();
+    for number in numbers {
+        let (store, end) = filled(40);
+        let held = store.chunks(LOG, number);
+        store.break_generation(LOG, number);
+        let (mut queue, mut appenders) = open(&store);
+        let gap: Vec<_> = (3 * held[0]..3 * (held[held.len() - 1] + 1)).collect();
+        assert_eq!(lost(&queue), gap);
+        assert_eq!(store.damaged(LOG), [number]);
+        commit(&mut queue, &mut appenders, 1);
+        assert_eq!((lost(&queue), queue.readings.durable().offset), (gap, end + 3));
+    }
+}
+
+#[test]
 fn the_mark_makes_a_lost_newest_generation_a_gap_and_its_offsets_are_not_given_again() {
     let (store, end) = filled(40);
     let newest = *store.generations(LOG).unwrap().last().unwrap();
@@ -144,16 +176,12 @@ fn a_group_torn_by_a_power_cut_was_never_acknowledged_and_leaves_no_trace() {
 fn rot_among_the_dead_letters_neither_stops_their_shedding_nor_piles_up_generations() {
     let store = Arc::new(LossyStore::default());
     let (queue, mut appenders) = Queue::open(store.clone(), at_second(1), 5_000).unwrap();
-    let mut send = |from: u64| {
-        for n in from..from + 30 {
-            appenders.dead.append(1, stamp(), vec![letter(&noise(n, 1_000))]).unwrap();
-            appenders.dead.sync().unwrap();
-        }
-        dead::shed(&*store, &mut appenders.dead, 20_000).unwrap()
-    };
-    send(0);
+    for n in 0..30 {
+        appenders.dead.append(1, stamp(), vec![letter(&noise(n, 1_000))]).unwrap();
+        appenders.dead.sync().unwrap();
+    }
     let kept = store.generations("dead").unwrap();
-    drop(queue);
+    drop((queue, appenders));
     store.break_generation("dead", kept[1]);
     let (queue, mut appenders) = Queue::open(store.clone(), at_second(1), 5_000).unwrap();
     for n in 0..200 {

@@ -77,8 +77,7 @@ struct Life {
 fn live(world: World, seed: u64, steps: usize) -> Result<()> {
     let mut random = Rng::with_seed(seed);
     let generation_bytes = random.u64(1_000..60_000);
-    let mut life =
-        Life { world, random, truth: Truth::default(), running: None, generation_bytes, steps: Vec::new() };
+    let mut life = Life { world, random, truth: Truth::default(), running: None, generation_bytes, steps: Vec::new() };
     let lived = (|| {
         life.open()?;
         for _ in 0..steps {
@@ -220,8 +219,7 @@ impl Life {
 
     /// The power goes: what was not synced may be gone.
     fn power_cut(&mut self) -> Result<()> {
-        let survives =
-            [Survives::Nothing, Survives::Prefix, Survives::Some][self.random.usize(..3)];
+        let survives = [Survives::Nothing, Survives::Prefix, Survives::Some][self.random.usize(..3)];
         self.reopen(&format!("cut, survives: {survives:?}"), |world, random| {
             if let World::Lossy(store) = world {
                 store.cut(survives, random);
@@ -248,7 +246,9 @@ impl Life {
             }
             2 => {
                 let tail = chunks[self.random.usize(..=chunks.len())..].to_vec();
-                tail.iter().for_each(|chunk| store.rot(LOG, number, *chunk, Vec::clear));
+                for chunk in &tail {
+                    store.rot(LOG, number, *chunk, Vec::clear);
+                }
                 (tail, "its tail lost")
             }
             _ => {
@@ -280,7 +280,11 @@ impl Life {
         self.running().reader = Reader::new(&log, read_to);
 
         let (truth, durable) = (&mut self.truth, log.durable().offset);
-        ensure!((truth.synced..=truth.next).contains(&durable), "it ends at {durable}, and {} was synced", truth.synced);
+        ensure!(
+            (truth.synced..=truth.next).contains(&durable),
+            "it ends at {durable}, and {} was synced",
+            truth.synced
+        );
         ensure!(why.starts_with("cut") || durable == truth.next, "{durable} of {} came through", truth.next);
         // Whatever else came through a cut is there now, and has to stay.
         for (offset, said) in told(&log, truth.synced) {

@@ -1,6 +1,6 @@
 //! The real binary, as a user runs it: started with a configuration, asked over HTTP, killed, started again.
 
-use std::io::Read;
+use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -17,8 +17,6 @@ pub struct TestGateway {
     pub http: SocketAddr,
     config: PathBuf,
     child: Option<Child>,
-    /// What comes before the binary on the command line: `strace …`.
-    wrapper: Vec<String>,
 }
 
 /// How a process ended, and what it said.
@@ -31,11 +29,7 @@ pub struct Ended {
 impl TestGateway {
     /// A gateway that reads from an MQTT port and writes to a Kinesis endpoint. `more` is appended to the file.
     pub fn new(name: &str, mqtt_port: u16, endpoint: &str, more: &str) -> Self {
-        let source = format!(
-            "[[source]]\ntype = \"mqtt\"\nname = \"plant\"\nurl = \"mqtt://127.0.0.1:{mqtt_port}\"\nclient_id = \"{name}\"\n\
-             [[source.subscribe]]\nfilter = \"sensors/+/telemetry\"\ntopic = \"sensors/{{device}}/telemetry\"\nformat = \"json\"\ntime = \"ts\"\n"
-        );
-        Self::with_sources(name, &source, endpoint, more)
+        Self::with_sources(name, &fleet_source(name, mqtt_port, ""), endpoint, more)
     }
 
     pub fn with_sources(name: &str, sources: &str, endpoint: &str, more: &str) -> Self {
@@ -49,16 +43,21 @@ impl TestGateway {
         );
         let config = dir.path.join("tidegate.toml");
         std::fs::write(&config, text).unwrap();
-        Self { dir, http, config, child: None, wrapper: Vec::new() }
-    }
-
-    pub fn wrapped(mut self, wrapper: &[&str]) -> Self {
-        self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
-        self
+        Self { dir, http, config, child: None }
     }
 
     pub fn config(&self) -> &Path {
         &self.config
+    }
+
+    /// Changes its configuration, for the next start.
+    pub fn edit(&self, change: impl FnOnce(String) -> String) {
+        std::fs::write(&self.config, change(std::fs::read_to_string(&self.config).unwrap())).unwrap();
+    }
+
+    /// What it has said since it was started last.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path.join("stderr")).unwrap_or_default()
     }
 
     pub fn data_dir(&self) -> PathBuf {
@@ -74,16 +73,13 @@ impl TestGateway {
     /// Starts the process; it may be on its way to an error.
     pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "it runs already");
-        let binary = env!("CARGO_BIN_EXE_tidegate").to_owned();
-        let mut words = self.wrapper.clone();
-        words.extend([binary, "run".to_owned(), "-c".to_owned(), self.config.display().to_string()]);
-        let child = Command::new(&words[0])
-            .args(&words[1..])
+        let child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args(["run", "-c", self.config.to_str().unwrap()])
             .env("AWS_ACCESS_KEY_ID", "test")
             .env("AWS_SECRET_ACCESS_KEY", "test")
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
+            .stderr(File::create(self.dir.path.join("stderr")).unwrap())
             .spawn()
             .unwrap();
         self.child = Some(child);
@@ -162,9 +158,7 @@ impl TestGateway {
             }
             std::thread::sleep(Duration::from_millis(10));
         };
-        let mut stderr = String::new();
-        child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-        Ended { status, stderr }
+        Ended { status, stderr: self.log() }
     }
 }
 
@@ -175,6 +169,14 @@ impl Drop for TestGateway {
             let _ = child.wait();
         }
     }
+}
+
+/// The source that the fleet's topics come by; `more` are keys of its own.
+pub fn fleet_source(client_id: &str, mqtt_port: u16, more: &str) -> String {
+    format!(
+        "[[source]]\ntype = \"mqtt\"\nname = \"plant\"\nurl = \"mqtt://127.0.0.1:{mqtt_port}\"\nclient_id = \"{client_id}\"\n\
+         {more}\n[[source.subscribe]]\nfilter = \"sensors/+/telemetry\"\ntopic = \"sensors/{{device}}/telemetry\"\nformat = \"json\"\ntime = \"ts\"\n"
+    )
 }
 
 /// An address on loopback that nothing listens on now.

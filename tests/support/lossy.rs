@@ -62,7 +62,7 @@ impl LossyStore {
 
     /// The power goes. Whoever had the store open must be gone.
     pub fn cut(&self, survives: Survives, random: &mut fastrand::Rng) {
-        let mut disk = self.inner();
+        let disk = &mut *self.inner();
         for chunks in disk.generations.values() {
             let mut chunks = chunks.lock().unwrap();
             let mut live = std::mem::take(&mut chunks.live);
@@ -76,7 +76,7 @@ impl LossyStore {
         if !matches!(survives, Survives::Nothing) && random.bool() {
             disk.mark = disk.mark_live.take();
         }
-        disk.mark_live = disk.mark.clone();
+        disk.mark_live.clone_from(&disk.mark);
     }
 
     /// Generations of the log that were put aside.
@@ -174,10 +174,10 @@ impl Store for LossyStore {
     }
 
     fn mark(&self, bytes: &[u8], sync: bool) -> Result<(), StoreError> {
-        let mut disk = self.inner();
+        let disk = &mut *self.inner();
         disk.mark_live = Some(bytes.to_owned());
         if sync {
-            disk.mark = disk.mark_live.clone();
+            disk.mark.clone_from(&disk.mark_live);
         }
         Ok(())
     }

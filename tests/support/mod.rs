@@ -4,6 +4,7 @@ pub mod gateway;
 pub mod lossy;
 pub mod mosquitto;
 pub mod moto;
+pub mod publisher;
 pub mod readings;
 pub mod scene;
 

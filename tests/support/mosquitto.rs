@@ -1,6 +1,7 @@
 //! A real broker: Mosquitto, on a free port of its own, ended with the test.
 
-use std::io::Write;
+use std::collections::HashSet;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -27,8 +28,9 @@ impl Mosquitto {
     pub fn start_in(dir: TempDir, lines: &str) -> Self {
         let port = free_address().port();
         let anonymous = if lines.contains("allow_anonymous") { "" } else { "allow_anonymous true\n" };
+        let logged = if lines.contains("log_type") { "" } else { "log_type all\n" };
         let text = format!(
-            "listener {port} 127.0.0.1\n{anonymous}user root\nlog_dest file {}\nlog_type all\nconnection_messages true\n{lines}\n",
+            "listener {port} 127.0.0.1\n{anonymous}user root\nlog_dest file {}\n{logged}connection_messages true\n{lines}\n",
             dir.path.join("log").display()
         );
         std::fs::write(dir.path.join("mosquitto.conf"), text).unwrap();
@@ -71,6 +73,11 @@ impl Mosquitto {
         child.wait().unwrap();
     }
 
+    /// SIGHUP: it reads its passwords again.
+    pub fn reload(&self) {
+        kill_process(Pid::from_child(self.child.as_ref().unwrap()), Signal::HUP).unwrap();
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path.join("log")).unwrap_or_default()
     }
@@ -79,6 +86,41 @@ impl Mosquitto {
     pub fn lines(&self, words: &[&str]) -> Vec<String> {
         let log = self.log();
         log.lines().filter(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned).collect()
+    }
+
+    /// Asserts that every PUBACK of this client names a message that was handed out on the same connection, and returns
+    /// how many there were.
+    pub fn pubacks(&self, client: &str) -> usize {
+        let (joined, sent) = (format!(" as {client} ("), format!("Sending PUBLISH to {client} ("));
+        let acknowledged = format!("Received PUBACK from {client} (Mid: ");
+        let (mut open, mut pubacks) = (HashSet::new(), 0);
+        for line in self.log().lines() {
+            if line.contains("New client connected") && line.contains(&joined) {
+                open.clear();
+            } else if let Some((_, rest)) = line.split_once(&sent) {
+                open.extend(rest.split(", ").find_map(|part| part.strip_prefix('m')).map(str::to_owned));
+            } else if let Some((_, rest)) = line.split_once(&acknowledged) {
+                let id = rest.split(',').next().unwrap();
+                assert!(open.remove(id), "acknowledged on a connection it did not come by: {line}");
+                pubacks += 1;
+            }
+        }
+        pubacks
+    }
+
+    /// Connects as this client, so that the broker throws out whoever is connected under the name, and is gone again.
+    /// The session stays, with what waits in it for a PUBACK.
+    pub fn take_over(&self, client: &str) {
+        let mut connection = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        // MQTT 3.1.1, no clean session, a keep-alive of 60 s.
+        let mut packet = vec![0x10, 12 + client.len() as u8, 0, 4];
+        packet.extend(b"MQTT\x04\x00\x00\x3c\x00");
+        packet.push(client.len() as u8);
+        packet.extend(client.as_bytes());
+        connection.write_all(&packet).unwrap();
+        let mut answer = [0; 4];
+        connection.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, [0x20, 2, 1, 0], "let in, to a session that was there");
     }
 
     /// Publishes one message with `mosquitto_pub`, and returns once the broker has confirmed it.
@@ -91,14 +133,31 @@ impl Mosquitto {
         self.publisher(&["-t", topic, "-l"], lines.as_bytes());
     }
 
-    fn publisher(&self, words: &[&str], input: &[u8]) {
-        let mut publisher = Command::new("mosquitto_pub")
+    /// Publishes so many messages on one connection, one every `pause`.
+    pub fn publish_paced(&self, topic: &str, count: u32, pause: Duration) {
+        let mut publisher = self.spawn_publisher(&["-t", topic, "-l"]);
+        let mut input = publisher.stdin.take().unwrap();
+        for n in 0..count {
+            writeln!(input, "{{\"n\":{n}}}").unwrap();
+            std::thread::sleep(pause);
+        }
+        drop(input);
+        let ended = publisher.wait_with_output().unwrap();
+        assert!(ended.status.success(), "{ended:?}");
+    }
+
+    fn spawn_publisher(&self, words: &[&str]) -> Child {
+        Command::new("mosquitto_pub")
             .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-q", "1"])
             .args(words)
             .stdin(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("mosquitto_pub is installed by `bash tests/run`");
+            .expect("mosquitto_pub is installed by `bash tests/run`")
+    }
+
+    fn publisher(&self, words: &[&str], input: &[u8]) {
+        let mut publisher = self.spawn_publisher(words);
         publisher.stdin.take().unwrap().write_all(input).unwrap();
         let ended = publisher.wait_with_output().unwrap();
         assert!(ended.status.success(), "{ended:?}");

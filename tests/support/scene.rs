@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::Value as Json;
 use tidegate::batch::read::{ReadRecord, read_record};
 use tidegate::clock::Clock;
 use tidegate::simulate::fleet::{Ledger, Target, play};
@@ -11,7 +12,7 @@ use tidegate::simulate::stream::{Faults, Settings, Stream};
 use tidegate::simulate::verify::Check;
 use tokio::task::JoinHandle;
 
-use super::gateway::{PATIENCE, TestGateway};
+use super::gateway::{PATIENCE, TestGateway, fleet_source, tidegate};
 use super::mosquitto::Mosquitto;
 
 pub struct Scene {
@@ -30,9 +31,15 @@ pub const PATIENT_BROKER: &str = "max_queued_messages 0\n";
 impl Scene {
     /// Everything but the gateway runs; `config` is added to its configuration.
     pub async fn new(name: &str, broker: Mosquitto, faults: Faults, config: &str) -> Self {
+        let source = fleet_source(name, broker.port, "");
+        Self::with_sources(name, broker, &source, faults, config).await
+    }
+
+    /// The same with sources of its own.
+    pub async fn with_sources(name: &str, broker: Mosquitto, sources: &str, faults: Faults, config: &str) -> Self {
         let settings = Settings { stream: "telemetry".to_owned(), shards: 2, faults };
         let stream = Stream::start(settings).await.unwrap();
-        let gateway = TestGateway::new(name, broker.port, &stream.url(), config);
+        let gateway = TestGateway::with_sources(name, sources, &stream.url(), config);
         let sensors: Vec<_> = (0..10).map(|index| Sensor::synthetic(5, index, 20.0)).collect();
         let ledger = Arc::new(Ledger::new(sensors.len(), Clock::System.now().wall));
         Self { broker, stream, gateway, sensors, ledger }
@@ -74,7 +81,7 @@ impl Scene {
     }
 
     /// Waits for so many readings of any kind, as (device, fields) in JSON.
-    pub async fn readings(&self, count: usize) -> Vec<(String, serde_json::Value)> {
+    pub async fn readings(&self, count: usize) -> Vec<(String, Json)> {
         let until = Instant::now() + PATIENCE;
         loop {
             let records = self.records();
@@ -84,7 +91,55 @@ impl Scene {
             if readings.len() >= count {
                 return readings;
             }
-            assert!(Instant::now() < until, "{} of {count} readings: {readings:?}", readings.len());
+            assert!(Instant::now() < until, "{} of {count} readings{}", readings.len(), last_of(&readings));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits for so many readings of one device, and returns their fields.
+    pub async fn readings_of(&self, device: &str, count: usize) -> Vec<Json> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let readings = self.readings(0).await.into_iter().filter(|(of, _)| of == device);
+            let readings: Vec<_> = readings.map(|(_, fields)| fields).collect();
+            if readings.len() >= count {
+                return readings;
+            }
+            assert!(Instant::now() < until, "{} of {count} readings of {device}", readings.len());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The dead letters, oldest first.
+    pub fn letters(&self) -> Vec<Json> {
+        let listed = tidegate(&["dead", "list", "--json", "-n", "1000", "-c", self.gateway.config().to_str().unwrap()]);
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Waits until a source is in one of these states, and returns why.
+    pub async fn source_is(&self, name: &str, states: &[&str], because: &str) -> String {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let status = self.gateway.get("/status").await.map(|(_, text)| text).unwrap_or_default();
+            let status: Json = serde_json::from_str(&status).unwrap_or_default();
+            let sources = status["sources"].as_array().cloned().unwrap_or_default();
+            let source = sources.iter().find(|source| source["name"] == name).cloned().unwrap_or_default();
+            let (state, why) = (source["state"].as_str().unwrap_or(""), source["why"].as_str().unwrap_or(""));
+            if states.contains(&state) && why.contains(because) {
+                return why.to_owned();
+            }
+            assert!(Instant::now() < until, "source {name} is not {states:?} with {because:?}: {source}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until the broker's log has so many lines that hold all of these words.
+    pub async fn broker_says(&self, count: usize, words: &[&str]) {
+        let until = Instant::now() + PATIENCE;
+        while self.broker.lines(words).len() < count {
+            let found = self.broker.lines(words).len();
+            assert!(Instant::now() < until, "the broker's log has {found} lines of {count} with {words:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -99,7 +154,14 @@ impl Scene {
     }
 }
 
-fn fields(row: &tidegate_wire::Row) -> serde_json::Value {
+/// The devices and fields that came last, as much of them as a person reads.
+fn last_of(readings: &[(String, Json)]) -> String {
+    let last = readings.iter().rev().take(3);
+    last.map(|(device, fields)| format!("; {device} {}", fields.to_string().chars().take(80).collect::<String>()))
+        .collect()
+}
+
+fn fields(row: &tidegate_wire::Row) -> Json {
     let field = |(name, value): &(Arc<str>, _)| (name.to_string(), serde_json::json!(tidegate::reading::Plain(value)));
     row.fields.iter().map(field).collect::<serde_json::Map<_, _>>().into()
 }

@@ -9,10 +9,12 @@
 //!   never puts one into `blobs/`, which it does not sync;
 //! - a panic inside sled is an error here, while it opens, works and closes.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -133,7 +135,10 @@ impl Drop for SledGeneration {
     /// sled syncs once more when it closes, and panics where that fails.
     fn drop(&mut self) {
         let db = self.db.take();
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
+        let _ = guard(&self.dir, || {
+            drop(db);
+            Ok(())
+        });
     }
 }
 
@@ -141,9 +146,26 @@ fn owned(value: Option<sled::IVec>) -> Option<Bytes> {
     value.map(|value| Bytes::copy_from_slice(&value))
 }
 
+thread_local! {
+    /// Whether this thread is inside sled: a panic there is an error that is told elsewhere, not a crash to report.
+    static IN_SLED: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Calls into sled: its errors are ours, and its panics are damage.
 fn guard<T>(dir: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
-    match catch_unwind(AssertUnwindSafe(call)) {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let report = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !IN_SLED.get() {
+                report(panic);
+            }
+        }));
+    });
+    let outer = IN_SLED.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(call));
+    IN_SLED.set(outer);
+    match result {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(sled::Error::Io(error))) => Err(io_error("cannot use", dir)(error)),
         Ok(Err(error)) => Err(StoreError::Damaged { path: dir.to_owned(), why: error.to_string() }),
@@ -183,4 +205,37 @@ fn remove_snapshots(dir: &Path, end: &str) -> Result<usize, StoreError> {
         }
     }
     Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::queue::SledStore;
+    use crate::queue::store::Store;
+
+    #[test]
+    fn a_generation_can_be_opened_while_another_thread_is_closing_it() {
+        let dir = std::env::temp_dir().join(format!("tidegate-store-{}", std::process::id()));
+        let store = SledStore::open(&dir).unwrap();
+        store.create("readings", 1, b"head").unwrap();
+        // What a log does: whoever comes takes the open one, or opens it where the last has let go.
+        let shared: std::sync::Mutex<std::sync::Weak<dyn Generation>> =
+            std::sync::Mutex::new(std::sync::Weak::<SledGeneration>::new());
+        let open = &|| {
+            let mut shared = shared.lock().unwrap();
+            let generation = shared.upgrade().map_or_else(|| store.open("readings", 1), Ok).unwrap();
+            *shared = Arc::downgrade(&generation);
+            generation
+        };
+        std::thread::scope(|threads| {
+            for thread in 0..2_u64 {
+                // Something to flush makes closing slow.
+                let touch = move |n| open().append(&[(thread << 32 | n, vec![7; 8 << 10])]).unwrap();
+                threads.spawn(move || (0..200).for_each(touch));
+            }
+        });
+        fs::remove_dir_all(&dir).unwrap();
+    }
 }

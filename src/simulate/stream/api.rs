@@ -155,7 +155,8 @@ impl State {
         };
         self.counts.records += 1;
         self.counts.bytes += bytes as u64;
-        self.records.push(Record { shard, sequence, partition_key, data, arrived: Clock::System.now().wall });
+        let record = Record { shard, sequence, partition_key, data, arrived: Clock::System.now().wall };
+        self.records.extend(self.saboteur.pass(record));
         json!({ "SequenceNumber": sequence_number(sequence), "ShardId": shard_id(shard) })
     }
 }

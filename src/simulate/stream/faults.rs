@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::Sabotage;
+
 /// How the stream and the link to it misbehave.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Faults {
@@ -13,6 +15,8 @@ pub struct Faults {
     /// The fraction of requests whose connection is cut after the records were stored: the sender must send again.
     pub cut: f64,
     pub outages: Vec<Outage>,
+    /// What the stream lies about, to try the check.
+    pub sabotage: Option<Sabotage>,
 }
 
 /// The link is down from `start` to `start + length`.

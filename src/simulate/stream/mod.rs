@@ -14,6 +14,7 @@
 mod api;
 mod faults;
 mod link;
+mod sabotage;
 mod shard;
 
 use std::io;
@@ -29,6 +30,8 @@ use tokio::task::JoinSet;
 use faults::Dice;
 pub use faults::{Faults, Outage};
 use link::{Line, Listening};
+pub use sabotage::Sabotage;
+use sabotage::Saboteur;
 use shard::Shard;
 
 use crate::reading::Micros;
@@ -127,6 +130,7 @@ struct State {
     throttle: Dice,
     failure: Dice,
     cut: Dice,
+    saboteur: Saboteur,
 }
 
 impl Shared {
@@ -137,8 +141,9 @@ impl Shared {
             records: Vec::new(),
             counts: Counts::default(),
             throttle: Dice::new(faults.seed, faults.throttle),
-            failure: Dice::new(faults.seed + 1, faults.failure),
-            cut: Dice::new(faults.seed + 2, faults.cut),
+            failure: Dice::new(faults.seed.wrapping_add(1), faults.failure),
+            cut: Dice::new(faults.seed.wrapping_add(2), faults.cut),
+            saboteur: Saboteur::new(faults.sabotage),
         };
         Self { stream, line, state: Mutex::new(state) }
     }

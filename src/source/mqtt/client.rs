@@ -26,9 +26,11 @@ pub enum Event {
         session_present: bool,
     },
     Message(Message),
-    /// One answer a filter, in the order asked: whether it was granted.
-    Subscribed(Vec<bool>),
+    /// One answer a filter, in the order asked: the `QoS` granted, or `None`: refused.
+    Subscribed(Vec<Option<u8>>),
     Unsubscribed,
+    /// A PUBACK has left.
+    Acknowledged,
     Other,
 }
 
@@ -161,10 +163,14 @@ fn v5_event(event: v5::Event, client: &Client) -> Event {
             retain: publish.retain,
         }),
         v5::Event::Incoming(v5::Packet::SubAck(answer)) => {
-            let granted = |code: &_| matches!(code, v5::SubscribeReasonCode::Success(_));
+            let granted = |code: &_| match code {
+                v5::SubscribeReasonCode::Success(qos) => Some(*qos as u8),
+                _ => None,
+            };
             Event::Subscribed(answer.return_codes.iter().map(granted).collect())
         }
         v5::Event::Incoming(v5::Packet::UnsubAck(_)) => Event::Unsubscribed,
+        v5::Event::Outgoing(v5::Outgoing::PubAck(_)) => Event::Acknowledged,
         _ => Event::Other,
     }
 }
@@ -182,10 +188,14 @@ fn v311_event(event: v4::Event, client: &Client) -> Event {
             retain: publish.retain,
         }),
         v4::Event::Incoming(v4::Packet::SubAck(answer)) => {
-            let granted = |code: &_| matches!(code, v4::SubscribeReasonCode::Success(_));
+            let granted = |code: &_| match code {
+                v4::SubscribeReasonCode::Success(qos) => Some(*qos as u8),
+                v4::SubscribeReasonCode::Failure => None,
+            };
             Event::Subscribed(answer.return_codes.iter().map(granted).collect())
         }
         v4::Event::Incoming(v4::Packet::UnsubAck(_)) => Event::Unsubscribed,
+        v4::Event::Outgoing(v4::Outgoing::PubAck(_)) => Event::Acknowledged,
         _ => Event::Other,
     }
 }

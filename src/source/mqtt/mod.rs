@@ -13,12 +13,15 @@
 //! Invariants:
 //! - the session persists: clean start is off and the expiry set, so a broker keeps what comes while we are away;
 //! - a PUBACK leaves only for what is on stable storage, on the connection it came by, in the order of arrival;
-//! - back-pressure is the in-flight window, never a stalled poll: keep-alive goes on whatever the queue does;
+//! - back-pressure is the in-flight window: a full one holds up reading for a quarter of the keep-alive at the most,
+//!   so the connection lives whatever the queue does;
 //! - no message loops: what is too large or cannot be read is a dead letter, acknowledged in its turn.
 
 mod client;
 mod connect;
 mod filters;
+mod message;
+mod session;
 mod window;
 
 use std::future::Future;
@@ -27,15 +30,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use self::client::{Client, Connection, Event, Message, Puback};
+use self::client::{Client, Connection, Event, Puback};
 use self::connect::Refusal;
 use self::filters::Filters;
-use self::window::{Closed, Tag, Window};
-use super::{Cut, Delivery, Inbox, Reason, Rejected, State, StateSender};
+use self::window::{Closed, Window};
+use super::{Inbox, State, StateSender};
 use crate::backoff;
 use crate::config::{self, Backoff, Protocol};
 use crate::decode::Decoder;
@@ -46,8 +47,6 @@ const RECONNECT: Backoff = Backoff { base: Duration::from_millis(500), max: Dura
 const OVERSIZE_PAUSE: Duration = Duration::from_mins(5);
 /// What may be in flight, bytes.
 const WINDOW_BYTES: usize = 64 << 20;
-/// What is kept of a payload above `max_payload`.
-const OVERSIZE_KEPT: usize = 64 * 1024;
 /// A connection that lasts shorter than this, several times on end, was probably taken over.
 const SHORT: Duration = Duration::from_secs(2);
 const SHORT_SUSPICIOUS: u32 = 3;
@@ -89,6 +88,9 @@ pub async fn run(
     let mut door = Door {
         filters: Filters::new(data_dir, &mqtt),
         window: Window::new(mqtt.in_flight.into()),
+        unsent: 0,
+        patience_ends: None,
+        connected: None,
         decoders: decoders?,
         client,
         client_id,
@@ -102,23 +104,20 @@ pub async fn run(
     let mut failed = 0;
     let mut short = 0;
     loop {
-        let started = Instant::now();
-        let ended = door.connect_and_serve(&mut connection, &mut stop).await?;
-        let Some(Ended { why, connected }) = ended else { return door.goodbye(&mut connection).await };
-        failed = if connected { 1 } else { failed + 1 };
-        short = if connected && started.elapsed() < SHORT { short + 1 } else { 0 };
-        let pause =
-            if why == Why::Refused(Refusal::Oversize) { OVERSIZE_PAUSE } else { backoff::pause(RECONNECT, failed) };
-        door.tell_end(&why, short >= SHORT_SUSPICIOUS, connected).await?;
-        let pause = async {
-            // What ended connections brought must be stored before more of it comes.
-            if why == Why::Overrun {
-                door.window.drained().await;
-            }
-            sleep(pause).await;
+        let Some(ended) = door.connect_and_serve(&mut connection, &mut stop).await? else { return Ok(()) };
+        let lasted = ended.connected.map(|at| at.elapsed());
+        // A connection that hardly began is no reason to try sooner: two clients of one id would do nothing else.
+        failed = if ended.why == Why::Overrun || lasted.is_some_and(|lasted| lasted >= SHORT) { 1 } else { failed + 1 };
+        let cut_short = ended.why == Why::Refused(Refusal::Closed) && lasted.is_some_and(|lasted| lasted < SHORT);
+        short = if cut_short { short + 1 } else { 0 };
+        let pause = if ended.why == Why::Refused(Refusal::Oversize) {
+            OVERSIZE_PAUSE
+        } else {
+            backoff::pause(RECONNECT, failed)
         };
+        door.tell_end(&ended, short >= SHORT_SUSPICIOUS).await?;
         tokio::select! {
-            () = pause => {}
+            () = sleep(pause) => {}
             () = &mut stop => return Ok(()),
         }
     }
@@ -127,7 +126,8 @@ pub async fn run(
 /// How a connection ended, or that none came about.
 struct Ended {
     why: Why,
-    connected: bool,
+    /// Since when, if it was connected.
+    connected: Option<Instant>,
 }
 
 #[derive(PartialEq, Eq)]
@@ -145,6 +145,11 @@ struct Door {
     filters: Filters,
     decoders: Vec<Decoder>,
     window: Window<Puback>,
+    /// PUBACKs handed to the connection that have not left yet.
+    unsent: usize,
+    /// Until when a full window is only waited for.
+    patience_ends: Option<Instant>,
+    connected: Option<Instant>,
     inbox: Inbox,
     state: StateSender,
     metrics: Arc<Metrics>,
@@ -157,54 +162,103 @@ impl Door {
         connection: &mut Connection,
         stop: &mut (impl Future<Output = ()> + Unpin),
     ) -> Result<Option<Ended>, MqttError> {
-        let mut connected = false;
+        self.connected = None;
+        let why = loop {
+            if self.wait_for_room(stop).await? {
+                self.goodbye(connection).await?;
+                return Ok(None);
+            }
+            match self.next(connection, stop).await? {
+                None => {
+                    self.goodbye(connection).await?;
+                    return Ok(None);
+                }
+                Some(Ok(event)) => self.on(event).await?,
+                Some(Err(refusal)) => break Why::Refused(refusal),
+            }
+            if self.is_overrun() {
+                match self.drain(connection, stop).await? {
+                    None => {
+                        self.goodbye(connection).await?;
+                        return Ok(None);
+                    }
+                    Some(Ok(())) => break Why::Overrun,
+                    Some(Err(refusal)) => break Why::Refused(refusal),
+                }
+            }
+        };
+        connection.cut();
+        self.end_connection();
+        Ok(Some(Ended { why, connected: self.connected }))
+    }
+
+    /// The next event, or why there is none; meanwhile what gets stored is acknowledged. `None`: the gateway stops.
+    async fn next(
+        &mut self,
+        connection: &mut Connection,
+        stop: &mut (impl Future<Output = ()> + Unpin),
+    ) -> Result<Option<Result<Event, Refusal>>, MqttError> {
+        let Self { client, window, inbox, unsent, .. } = self;
+        // A poll is not cancelled while things go well: half a handshake, or half a packet, would be lost with it.
+        let mut poll = pin!(connection.poll(client));
         loop {
-            let event = {
-                // A poll is not cancelled: half a handshake, or half a packet, would be lost with it.
-                let mut poll = pin!(connection.poll(&self.client));
-                loop {
-                    tokio::select! {
-                        event = &mut poll => break event,
-                        () = &mut *stop => return Ok(None),
-                        moved = self.window.progress(&self.inbox) => {
-                            moved?;
-                            self.window.acknowledge(|ack| self.client.acknowledge(ack))?;
-                        }
-                    }
-                }
+            let event = tokio::select! {
+                event = &mut poll => Some(event),
+                () = &mut *stop => return Ok(None),
+                moved = window.progress(inbox) => moved.map(|()| None)?,
             };
-            // PUBACKs that the request channel had no room for.
-            self.window.acknowledge(|ack| self.client.acknowledge(ack))?;
-            match event {
-                Ok(Event::Connected { session_present }) => {
-                    connected = true;
-                    self.connected(session_present).await?;
-                }
-                Ok(Event::Message(message)) => {
-                    self.message(message)?;
-                    if self.is_overrun() {
-                        connection.cut();
-                        self.window.end_connection();
-                        return Ok(Some(Ended { why: Why::Overrun, connected }));
-                    }
-                }
-                Ok(Event::Subscribed(granted)) => self.subscribed(&granted),
-                Ok(Event::Unsubscribed) => self.unsubscribed(),
-                Ok(Event::Other) => {}
-                Err(refusal) => {
-                    connection.cut();
-                    self.window.end_connection();
-                    return Ok(Some(Ended { why: Why::Refused(refusal), connected }));
-                }
+            window.acknowledge(|ack| client.acknowledge(ack).inspect(|()| *unsent += 1))?;
+            if let Some(event) = event {
+                return Ok(Some(event));
             }
         }
     }
 
-    async fn connected(&mut self, session_present: bool) -> Result<(), MqttError> {
+    async fn on(&mut self, event: Event) -> Result<(), MqttError> {
+        match event {
+            Event::Connected { session_present } => self.connected(session_present).await?,
+            Event::Message(message) => self.message(message)?,
+            Event::Subscribed(granted) => self.subscribed(&granted),
+            Event::Unsubscribed => self.unsubscribed(),
+            Event::Acknowledged => self.unsent = self.unsent.saturating_sub(1),
+            Event::Other => {}
+        }
+        Ok(())
+    }
+
+    /// Stores and acknowledges what was taken, and takes no more: the broker keeps it. Whoever left without these
+    /// PUBACKs would get the same messages again, and never others.
+    async fn drain(
+        &mut self,
+        connection: &mut Connection,
+        stop: &mut (impl Future<Output = ()> + Unpin),
+    ) -> Result<Option<Result<(), Refusal>>, MqttError> {
+        while self.window.len() > 0 || self.unsent > 0 {
+            match self.next(connection, stop).await? {
+                None => return Ok(None),
+                Some(Ok(Event::Message(message))) if message.ack.is_some() => {}
+                Some(Ok(event)) => self.on(event).await?,
+                Some(Err(refusal)) => return Ok(Some(Err(refusal))),
+            }
+        }
+        Ok(Some(Ok(())))
+    }
+
+    fn end_connection(&mut self) {
         self.window.end_connection();
+        self.unsent = 0;
+        self.patience_ends = None;
+    }
+
+    fn set(&self, state: State) {
+        self.metrics.source_connected.with_label_values(&[&*self.name]).set(state.is_connected().into());
+        self.state.send_replace(state);
+    }
+
+    async fn connected(&mut self, session_present: bool) -> Result<(), MqttError> {
+        self.end_connection();
+        self.connected = Some(Instant::now());
         self.metrics.source_connects.with_label_values(&[&*self.name]).inc();
-        self.metrics.source_connected.with_label_values(&[&*self.name]).set(1);
-        self.state.send_replace(State::Connected);
         tracing::info!(source = &*self.name, host = self.mqtt.host, session_present, "connected");
         self.inbox.up(&self.name).await.map_err(|_| MqttError::QueueStopped)?;
         if let Err(error) = self.filters.remember_all() {
@@ -221,16 +275,34 @@ impl Door {
         Ok(())
     }
 
-    fn subscribed(&self, granted: &[bool]) {
-        let refused: Vec<_> = self.mqtt.subscriptions.iter().zip(granted).filter(|(_, granted)| !**granted).collect();
-        let filters: Vec<_> = refused.iter().map(|(subscription, _)| subscription.filter.as_str()).collect();
-        if filters.is_empty() {
-            return;
+    /// Only now does anything come: before, a message published to a session that is new would be lost.
+    fn subscribed(&self, granted: &[Option<u8>]) {
+        let mut refused = Vec::new();
+        let mut lowered = Vec::new();
+        for (subscription, granted) in self.mqtt.subscriptions.iter().zip(granted) {
+            match granted {
+                None => refused.push(&*subscription.filter),
+                Some(qos) if *qos < subscription.qos => lowered.push(&*subscription.filter),
+                Some(_) => {}
+            }
         }
-        let filters = filters.join(" ");
-        tracing::error!(source = &*self.name, filters, "the broker refuses subscriptions");
-        let why = format!("the broker refuses to subscribe to {filters}: check the filter and its access list");
-        self.state.send_replace(State::Partly { why });
+        let mut whys = Vec::new();
+        if !refused.is_empty() {
+            let filters = refused.join(" ");
+            whys.push(format!("the broker refuses to subscribe to {filters}; check the filter and its access list"));
+        }
+        if !lowered.is_empty() {
+            let filters = lowered.join(" ");
+            whys.push(format!(
+                "the broker grants only QoS 0 for {filters}, where nothing is acknowledged; raise its limit, or write qos = 0"
+            ));
+        }
+        if whys.is_empty() {
+            return self.set(State::Connected);
+        }
+        let why = whys.join("; ");
+        tracing::error!(source = &*self.name, why, "not all that was asked for was granted");
+        self.set(State::Partly { why });
     }
 
     fn unsubscribed(&self) {
@@ -239,101 +311,66 @@ impl Door {
         }
     }
 
-    fn message(&mut self, message: Message) -> Result<(), MqttError> {
-        let topic = String::from_utf8_lossy(&message.topic).into_owned();
-        let decoder = self.decoders.iter().position(|decoder| decoder.matches(&topic));
-        let subscription = decoder.map(|at| &self.mqtt.subscriptions[at]);
-        let wants_retained = subscription.is_none_or(|subscription| subscription.retained);
-        let drops_repeats = subscription.is_some_and(|subscription| subscription.drop_repeats);
-        let digest = drops_repeats.then(|| digest(&message));
-        let weight = message.payload.len() + topic.len() + 128;
-        let tag = Tag { ack: message.ack, digest, weight };
-        if message.dup {
-            self.metrics.door_repeats.with_label_values(&[&*self.name]).inc();
-        }
-        if message.retain && !wants_retained {
-            self.count("retained");
-            return Ok(self.window.take_repeat(tag, &self.inbox)?);
-        }
-        if message.dup && digest.is_some_and(|digest| self.window.is_repeat(&digest)) {
-            self.count("repeat");
-            return Ok(self.window.take_repeat(tag, &self.inbox)?);
-        }
-        let mut delivery = match decoder {
-            _ if message.payload.len() > self.mqtt.max_payload => self.oversize(&topic, &message.payload),
-            Some(at) => self.decoders[at].decode(&topic, &message.payload),
-            // A filter the configuration has lost: the broker had this for us before the UNSUBSCRIBE.
-            None => self.unasked(&topic, &message.payload),
-        };
-        delivery.weight = delivery.weight.max(weight);
-        if tag.ack.is_none() {
-            // QoS 0 has no window to wait in.
-            let readings = delivery.readings.len() as u64;
-            match self.inbox.try_put(delivery) {
-                Ok(_not_awaited) => {}
-                Err(super::Refused::Full(_)) => self.dropped(readings),
-                Err(super::Refused::Closed) => return Err(MqttError::QueueStopped),
-            }
-            return Ok(());
-        }
-        Ok(self.window.take(delivery, tag, &self.inbox)?)
-    }
-
-    fn oversize(&self, topic: &str, payload: &Bytes) -> Delivery {
-        let detail = format!("a payload of {} bytes, and max_payload is {}", payload.len(), self.mqtt.max_payload);
-        let kept = payload.slice(..payload.len().min(OVERSIZE_KEPT));
-        let cut = Cut { length: payload.len() as u64, sha256: Sha256::digest(payload).into() };
-        self.reject(topic, Reason::Oversize, detail, Bytes::copy_from_slice(&kept), Some(cut))
-    }
-
-    fn unasked(&self, topic: &str, payload: &Bytes) -> Delivery {
-        let detail = "no subscription of the configuration has this topic".to_owned();
-        self.reject(topic, Reason::Malformed, detail, payload.clone(), None)
-    }
-
-    fn reject(&self, topic: &str, reason: Reason, detail: String, payload: Bytes, cut: Option<Cut>) -> Delivery {
-        let weight = payload.len();
-        let rejected = Rejected { source: self.name.clone(), origin: topic.into(), reason, detail, payload, cut };
-        Delivery { readings: Vec::new(), rejects: vec![rejected], weight }
-    }
-
-    fn count(&self, outcome: &str) {
-        self.metrics.readings.with_label_values(&[&*self.name, outcome]).inc();
-    }
-
-    fn dropped(&self, readings: u64) {
-        self.metrics.readings.with_label_values(&[&*self.name, "dropped"]).inc_by(readings.max(1));
-    }
-
     /// More than was asked for: a 3.1.1 broker knows no receive maximum, and no broker knows one of bytes.
     fn is_overrun(&self) -> bool {
         let messages = self.mqtt.protocol == Protocol::V311 && self.window.len() > self.mqtt.in_flight.into();
-        messages || self.window.bytes() > WINDOW_BYTES.max(2 * self.mqtt.max_packet as usize)
+        messages || self.window.bytes() > self.most_bytes()
     }
 
-    async fn tell_end(&mut self, why: &Why, taken_over: bool, connected: bool) -> Result<(), MqttError> {
-        let mut sentence = match why {
-            Why::Refused(refusal) => refusal.sentence(&self.mqtt, &self.client_id),
+    /// The next message may be one too many.
+    fn is_full(&self) -> bool {
+        let messages = self.mqtt.protocol == Protocol::V311 && self.window.len() >= self.mqtt.in_flight.into();
+        messages || self.window.bytes() + self.mqtt.max_packet as usize > self.most_bytes()
+    }
+
+    fn most_bytes(&self) -> usize {
+        WINDOW_BYTES.max(2 * self.mqtt.max_packet as usize)
+    }
+
+    /// While the window is full what comes waits in the connection, but for no longer than the keep-alive allows; then a
+    /// full window is an overrun. Says whether the gateway stops.
+    async fn wait_for_room(&mut self, stop: &mut (impl Future<Output = ()> + Unpin)) -> Result<bool, MqttError> {
+        let until = self.patience_ends.unwrap_or_else(|| Instant::now() + self.mqtt.keep_alive / 4);
+        while self.is_full() && Instant::now() < until {
+            self.patience_ends = Some(until);
+            tokio::select! {
+                moved = self.window.progress(&self.inbox) => moved?,
+                () = sleep_until(until) => {}
+                () = &mut *stop => return Ok(true),
+            }
+            let Self { client, window, unsent, .. } = self;
+            window.acknowledge(|ack| client.acknowledge(ack).inspect(|()| *unsent += 1))?;
+        }
+        if !self.is_full() {
+            self.patience_ends = None;
+        }
+        Ok(false)
+    }
+
+    async fn tell_end(&mut self, ended: &Ended, taken_over: bool) -> Result<(), MqttError> {
+        let connected = ended.connected.is_some();
+        let mut why = match &ended.why {
+            Why::Refused(refusal) => refusal.sentence(&self.mqtt, &self.client_id, connected),
             Why::Overrun => {
                 self.metrics.source_overruns.with_label_values(&[&*self.name]).inc();
-                "more messages are in flight than in_flight allows; the rest stays with the broker until these are stored"
+                "more was in flight than in_flight allows; it is stored, and the rest is fetched from the broker"
                     .to_owned()
             }
         };
-        if taken_over && !matches!(why, Why::Refused(Refusal::TakenOver)) {
-            sentence = format!(
-                "{sentence}, again and again shortly after connecting: does another client use the client_id \"{}\"?",
+        if taken_over {
+            why = format!(
+                "{why}, again and again shortly after connecting; does another client use the client_id \"{}\"?",
                 self.client_id
             );
         }
-        let state = match why {
-            Why::Refused(Refusal::Oversize) => State::Stopped { why: sentence.clone() },
-            _ => State::Down { why: sentence.clone() },
+        let state = match ended.why {
+            Why::Refused(Refusal::Oversize) => State::Stopped { why: why.clone() },
+            _ => State::Down { why: why.clone() },
         };
-        if self.state.send_replace(state.clone()) != state {
-            tracing::warn!(source = &*self.name, why = sentence, "not connected; trying again");
+        if *self.state.borrow() != state {
+            tracing::warn!(source = &*self.name, why, "not connected; trying again");
         }
-        self.metrics.source_connected.with_label_values(&[&*self.name]).set(0);
+        self.set(state);
         if connected {
             self.inbox.down(&self.name).await.map_err(|_| MqttError::QueueStopped)?;
         }
@@ -342,20 +379,13 @@ impl Door {
 
     /// The gateway stops: what was taken is stored and acknowledged, then the connection closes; the session stays.
     async fn goodbye(&mut self, connection: &mut Connection) -> Result<(), MqttError> {
+        // A poll would connect just to say goodbye.
+        if self.connected.is_none() {
+            return Ok(());
+        }
         let goodbye = async {
-            while self.window.len() > 0 {
-                let mut poll = pin!(connection.poll(&self.client));
-                tokio::select! {
-                    moved = self.window.progress(&self.inbox) => {
-                        moved?;
-                        self.window.acknowledge(|ack| self.client.acknowledge(ack))?;
-                    }
-                    // Messages that still come are not taken: the broker keeps them for the next start.
-                    event = &mut poll => if event.is_err() { return Ok(()) },
-                }
-            }
-            // A connection that is gone has had its goodbye.
-            if self.client.disconnect().is_ok() {
+            let drained = self.drain(connection, &mut pin!(std::future::pending())).await?;
+            if drained == Some(Ok(())) && self.client.disconnect().is_ok() {
                 while connection.poll(&self.client).await.is_ok() {}
             }
             Ok::<(), MqttError>(())
@@ -363,13 +393,4 @@ impl Door {
         // Too late only means that the broker sends some messages again.
         timeout(GOODBYE, goodbye).await.unwrap_or(Ok(()))
     }
-}
-
-/// Topic and payload together.
-fn digest(message: &Message) -> window::Digest {
-    let mut sum = Sha256::new();
-    sum.update((message.topic.len() as u64).to_be_bytes());
-    sum.update(&message.topic);
-    sum.update(&message.payload);
-    sum.finalize().into()
 }

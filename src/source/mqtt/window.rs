@@ -33,11 +33,18 @@ struct Awaited<A> {
     tag: Tag<A>,
 }
 
+/// What waits for its turn.
+enum Held {
+    Delivery(Delivery),
+    /// On its way to the log already, or there.
+    Known(Option<Receipt>),
+}
+
 pub struct Window<A> {
     /// Handed to the inbox.
     committing: VecDeque<Awaited<A>>,
     /// Waiting for room in it.
-    held: VecDeque<(Delivery, Tag<A>)>,
+    held: VecDeque<(Held, Tag<A>)>,
     /// Stored, their PUBACKs not yet handed over.
     stored: VecDeque<Tag<A>>,
     bytes: usize,
@@ -77,30 +84,47 @@ impl<A> Window<A> {
 
     /// Takes a message in. It goes to the inbox at once if nothing waits before it.
     pub fn take(&mut self, delivery: Delivery, tag: Tag<A>, inbox: &Inbox) -> Result<(), Closed> {
-        self.bytes += tag.weight;
-        self.held.push_back((delivery, tag));
-        self.hand_over(inbox)
+        self.hold(Held::Delivery(delivery), tag, inbox)
     }
 
-    /// Takes in a message that is already stored: only its acknowledgement waits for its turn.
-    pub fn take_repeat(&mut self, tag: Tag<A>, inbox: &Inbox) -> Result<(), Closed> {
-        self.take(Delivery::default(), tag, inbox)
+    /// Takes in a message that holds nothing to be stored: only its acknowledgement waits for its turn.
+    pub fn take_empty(&mut self, tag: Tag<A>, inbox: &Inbox) -> Result<(), Closed> {
+        self.hold(Held::Known(None), tag, inbox)
+    }
+
+    /// Takes in a message that equals one of the last that were stored, or one that an ended connection brought and that
+    /// is on its way: it is acknowledged once that is. Gives the tag back if there is none.
+    pub fn take_repeat(&mut self, tag: Tag<A>, inbox: &Inbox) -> Result<Option<Tag<A>>, Closed> {
+        self.forget_ended();
+        if tag.digest.is_some_and(|digest| self.recent.digests.contains(&digest)) {
+            // It is among the recent ones already.
+            let tag = Tag { digest: None, ..tag };
+            return self.take_empty(tag, inbox).map(|()| None);
+        }
+        let same = self.ended.iter().position(|awaited| tag.digest.is_some() && awaited.tag.digest == tag.digest);
+        let Some(awaited) = same.and_then(|at| self.ended.remove(at)) else { return Ok(Some(tag)) };
+        self.hold(Held::Known(awaited.receipt), tag, inbox).map(|()| None)
+    }
+
+    fn hold(&mut self, held: Held, tag: Tag<A>, inbox: &Inbox) -> Result<(), Closed> {
+        self.bytes += tag.weight;
+        self.held.push_back((held, tag));
+        self.hand_over(inbox)
     }
 
     /// Gives to the inbox what it has room for.
     fn hand_over(&mut self, inbox: &Inbox) -> Result<(), Closed> {
-        while let Some((delivery, tag)) = self.held.pop_front() {
-            let receipt = if delivery.readings.is_empty() && delivery.rejects.is_empty() {
-                None
-            } else {
-                match inbox.try_put(delivery) {
+        while let Some((held, tag)) = self.held.pop_front() {
+            let receipt = match held {
+                Held::Known(receipt) => receipt,
+                Held::Delivery(delivery) => match inbox.try_put(delivery) {
                     Ok(receipt) => Some(receipt),
                     Err(Refused::Full(delivery)) => {
-                        self.held.push_front((delivery, tag));
+                        self.held.push_front((Held::Delivery(delivery), tag));
                         return Ok(());
                     }
                     Err(Refused::Closed) => return Err(Closed),
-                }
+                },
             };
             self.committing.push_back(Awaited { receipt, tag });
         }
@@ -117,7 +141,7 @@ impl<A> Window<A> {
         });
         let stored = tokio::select! {
             stored = first_stored => Some(stored),
-            () = room_for(inbox, held.front().map(|(delivery, _)| delivery)) => None,
+            () = room_for(inbox, held.front().map(|(held, _)| held)) => None,
         };
         match stored {
             Some((result, tag)) => self.note(result, tag),
@@ -153,34 +177,26 @@ impl<A> Window<A> {
         self.held.clear();
         self.stored.clear();
         self.bytes = 0;
+        self.forget_ended();
         self.ended.append(&mut self.committing);
     }
 
-    /// Resolves when nothing of ended connections is on its way to the log any more.
-    pub async fn drained(&mut self) {
-        while let Some((result, tag)) = poll_fn(|context| poll_first(&mut self.ended, context)).await {
-            if result.is_ok() {
-                self.recent.add(tag.digest);
-            }
-        }
-    }
-
-    /// Whether an equal message is among the last that were stored.
-    pub fn is_repeat(&mut self, digest: &Digest) -> bool {
+    /// Lets go of what ended connections had brought and is stored by now.
+    fn forget_ended(&mut self) {
         while let Poll::Ready(Some((result, tag))) = poll_first(&mut self.ended, &mut look()) {
             if result.is_ok() {
                 self.recent.add(tag.digest);
             }
         }
-        self.recent.digests.contains(digest)
     }
 }
 
 /// Resolves when the inbox may have room for the message that waits; never while none does.
-async fn room_for(inbox: &Inbox, held: Option<&Delivery>) {
+async fn room_for(inbox: &Inbox, held: Option<&Held>) {
     match held {
         // A closed inbox is found out by handing over.
-        Some(delivery) => drop(inbox.room_for(delivery).await),
+        Some(Held::Delivery(delivery)) => drop(inbox.room_for(delivery).await),
+        Some(Held::Known(_)) => {}
         None => std::future::pending().await,
     }
 }
@@ -291,7 +307,35 @@ mod tests {
         assert_eq!(acknowledged(&mut window), [0; 0], "the first was of the old connection");
         confirm(items.try_recv().unwrap());
         assert_eq!(acknowledged(&mut window), [1]);
-        assert!(window.is_repeat(&[1; 32]));
+        assert!(window.take_repeat(tag(1), &inbox).unwrap().is_none(), "it is stored: acknowledged at once");
+        assert_eq!(acknowledged(&mut window), [1]);
+        assert_eq!(window.ended.len(), 0);
+    }
+
+    #[test]
+    fn a_repeat_of_what_is_still_on_its_way_waits_for_it_and_is_not_stored_twice() {
+        let (inbox, mut items) = inbox(10);
+        let mut window = Window::new(10);
+        window.take(delivery(), tag(1), &inbox).unwrap();
+        window.end_connection();
+        assert!(window.take_repeat(tag(2), &inbox).unwrap().is_some(), "nothing like it");
+        assert!(window.take_repeat(tag(1), &inbox).unwrap().is_none());
+        assert_eq!(acknowledged(&mut window), [0; 0]);
+        confirm(items.try_recv().unwrap());
+        assert_eq!(acknowledged(&mut window), [1]);
+        assert!(items.try_recv().is_err(), "only once");
+    }
+
+    #[test]
+    fn what_ended_connections_brought_is_let_go_once_it_is_stored() {
+        let (inbox, mut items) = inbox(10);
+        let mut window = Window::new(10);
+        for n in 1..=3 {
+            window.take(delivery(), tag(n), &inbox).unwrap();
+            confirm(items.try_recv().unwrap());
+            window.end_connection();
+        }
+        assert_eq!(window.ended.len(), 1, "the last, which nobody has looked at since");
     }
 
     #[test]

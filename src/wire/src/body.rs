@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use crate::cbor::{Reader, Writer};
 use crate::column::{self, Values, bitmap};
-use crate::{Envelope, Refusal, Row, Series, Value};
+use crate::{BODY_MAX, CELLS_MAX, Envelope, ROWS_MAX, ROWS_READ_MAX, Refusal, Row, Series, Value};
 
 /// Rows of one series, column by column.
 struct Group<'a> {
@@ -29,16 +29,31 @@ struct Column<'a> {
 /// Rows in offset order to the bytes of a body, before compression.
 #[must_use]
 pub fn encode_body(rows: &[Row]) -> Vec<u8> {
-    let groups = gather(rows);
-    let mut out = Writer(Vec::with_capacity(16 * rows.len()));
+    write(&gather(rows, usize::MAX).unwrap_or_default(), rows.len())
+}
+
+/// The same, within the caps of an encoder; `None`: these rows are more than one body takes.
+#[must_use]
+pub fn fit_body(rows: &[Row]) -> Option<Vec<u8>> {
+    if rows.len() > ROWS_MAX {
+        return None;
+    }
+    let body = write(&gather(rows, CELLS_MAX)?, rows.len());
+    (body.len() <= BODY_MAX).then_some(body)
+}
+
+fn write(groups: &[Group<'_>], rows: usize) -> Vec<u8> {
+    let mut out = Writer(Vec::with_capacity(16 * rows));
     out.array(groups.len());
-    for group in &groups {
+    for group in groups {
         group.write(&mut out);
     }
     out.0
 }
 
-fn gather(rows: &[Row]) -> Vec<Group<'_>> {
+/// `None`: there are more cells than that. Every row with a field of its own makes their square.
+fn gather(rows: &[Row], cells_max: usize) -> Option<Vec<Group<'_>>> {
+    let mut cells = 0;
     let mut groups: Vec<Group<'_>> = Vec::new();
     // Rows of one series mostly share it; those that do not are found by its contents.
     let mut by_address: BTreeMap<*const Series, usize> = BTreeMap::new();
@@ -61,9 +76,14 @@ fn gather(rows: &[Row]) -> Vec<Group<'_>> {
                 next
             };
         }
+        cells -= groups[at].cells();
         groups[at].push(row);
+        cells += groups[at].cells();
+        if cells > cells_max {
+            return None;
+        }
     }
-    groups
+    Some(groups)
 }
 
 impl<'a> Group<'a> {
@@ -71,6 +91,10 @@ impl<'a> Group<'a> {
         row.fields.iter().enumerate().all(|(at, (name, value))| {
             self.column(at, name).is_none_or(|column| self.columns[column].values.takes(value))
         })
+    }
+
+    fn cells(&self) -> usize {
+        self.rows.len() * self.columns.len()
     }
 
     /// The column of a field; it is mostly where the field is.
@@ -150,8 +174,9 @@ pub fn decode_body(envelope: &Envelope, body: &[u8]) -> Result<Vec<Row>, Refusal
     }
     let mut input = Reader(body);
     let mut rows = Vec::new();
+    let (count, mut cells) = (envelope.count.min(ROWS_READ_MAX) as usize, CELLS_MAX);
     for _ in 0..input.array()? {
-        read_group(&mut input, &mut rows)?;
+        read_group(&mut input, count, &mut rows, &mut cells)?;
     }
     input.end()?;
     rows.sort_by_key(|row| row.offset);
@@ -169,7 +194,9 @@ pub fn decode_body(envelope: &Envelope, body: &[u8]) -> Result<Vec<Row>, Refusal
     }
 }
 
-fn read_group(input: &mut Reader<'_>, rows: &mut Vec<Row>) -> Result<(), Refusal> {
+/// `count` is how many rows there are in all, `cells` how many more cells may come.
+fn read_group(input: &mut Reader<'_>, count: usize, rows: &mut Vec<Row>, cells: &mut usize) -> Result<(), Refusal> {
+    let most = count - rows.len();
     let mut left = input.map()?;
     // An optional key is taken if it is the one that stands there.
     let mut key = |input: &mut Reader<'_>, name: &'static str, optional: bool| {
@@ -188,18 +215,16 @@ fn read_group(input: &mut Reader<'_>, rows: &mut Vec<Row>) -> Result<(), Refusal
     key(input, "device", false)?;
     series.device = input.text()?.into();
     if key(input, "tags", true)? {
-        for _ in 0..input.map()? {
-            series.tags.push((input.text()?.into(), input.text()?.into()));
-        }
+        series.tags = read_tags(input)?;
     }
     if key(input, "window", true)? {
         series.window = Some(input.text()?.into());
     }
     key(input, "offset", false)?;
-    let offsets = column::read_integers(input)?;
+    let offsets = column::read_integers(input, most)?;
     key(input, "time", false)?;
-    let times = column::read_integers(input)?;
-    let received = if key(input, "received", true)? { Some(column::read_integers(input)?) } else { None };
+    let times = column::read_integers(input, most)?;
+    let received = if key(input, "received", true)? { Some(column::read_integers(input, most)?) } else { None };
     key(input, "fields", false)?;
     if left > 0 {
         return Err(Refusal::UnknownKey);
@@ -219,12 +244,28 @@ fn read_group(input: &mut Reader<'_>, rows: &mut Vec<Row>) -> Result<(), Refusal
         let received = received.as_ref().map(|column| micros(column[at])).transpose()?;
         rows.push(Row { offset, time: micros(*time)?, received, series: series.clone(), fields: Vec::new() });
     }
-    read_fields(input, &mut rows[start..])
+    read_fields(input, &mut rows[start..], cells)
 }
 
-fn read_fields(input: &mut Reader<'_>, rows: &mut [Row]) -> Result<(), Refusal> {
-    let mut before: Option<&str> = None;
+type Tags = Vec<(Arc<str>, Arc<str>)>;
+
+fn read_tags(input: &mut Reader<'_>) -> Result<Tags, Refusal> {
+    let mut tags = Tags::new();
     for _ in 0..input.map()? {
+        let (name, value) = (input.text()?, input.text()?);
+        if tags.last().is_some_and(|(before, _)| **before >= *name) {
+            return Err(Refusal::UnknownKey);
+        }
+        tags.push((name.into(), value.into()));
+    }
+    if tags.is_empty() { Err(Refusal::UnknownKey) } else { Ok(tags) }
+}
+
+fn read_fields(input: &mut Reader<'_>, rows: &mut [Row], left: &mut usize) -> Result<(), Refusal> {
+    let fields = input.map()?;
+    *left = fields.checked_mul(rows.len()).and_then(|cells| left.checked_sub(cells)).ok_or(Refusal::TooMany)?;
+    let mut before: Option<&str> = None;
+    for _ in 0..fields {
         let name = input.text()?;
         if before.is_some_and(|before| before >= name) {
             return Err(Refusal::UnknownKey);

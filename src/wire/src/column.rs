@@ -187,7 +187,7 @@ fn write_mask(out: &mut Writer, mask: Option<&[u8]>) {
 
 /// A column of `rows` values, `None` where a row has none.
 pub fn read(input: &mut Reader<'_>, rows: usize) -> Result<Vec<Option<Value>>, Refusal> {
-    let parts = Parts::read(input)?;
+    let parts = Parts::read(input, rows)?;
     let mask = parts.mask;
     let mut values = parts.values()?.into_iter();
     let Some(mask) = mask else {
@@ -203,9 +203,9 @@ pub fn read(input: &mut Reader<'_>, rows: usize) -> Result<Vec<Option<Value>>, R
     if values.next().is_some() { Err(Refusal::UnequalColumns) } else { Ok(column) }
 }
 
-/// A column of integers without gaps.
-pub fn read_integers(input: &mut Reader<'_>) -> Result<Vec<i128>, Refusal> {
-    match Parts::read(input)? {
+/// A column of integers without gaps, of no more than `most` rows.
+pub fn read_integers(input: &mut Reader<'_>, most: usize) -> Result<Vec<i128>, Refusal> {
+    match Parts::read(input, most)? {
         Parts { kind: Kind::Deltas { sums, exponent: 0..=6, exceptions }, mask: None, .. } if exceptions.is_empty() => {
             Ok(sums)
         }
@@ -231,7 +231,9 @@ enum Kind<'a> {
 }
 
 impl<'a> Parts<'a> {
-    fn read(input: &mut Reader<'a>) -> Result<Self, Refusal> {
+    /// Nothing in it may be longer than `most`: found out before there is room made for it.
+    fn read(input: &mut Reader<'a>, most: usize) -> Result<Self, Refusal> {
+        let array = |input: &mut Reader<'a>| input.array().and_then(|len| bounded(len, most));
         let mut left = input.map()?.checked_sub(1).ok_or(Refusal::Missing("d, f, b or t"))?;
         let mut next = |input: &mut Reader<'a>, key: &str| {
             let ahead = left > 0 && Reader(input.0).text()? == key;
@@ -243,7 +245,8 @@ impl<'a> Parts<'a> {
         };
         let kind = match input.text()? {
             "d" => {
-                let mut sums = read_sums(input)?;
+                let len = array(input)?;
+                let mut sums = read_sums(input, len)?;
                 let exponent = if next(input, "e")? { read_exponent(input)? } else { 0 };
                 let exceptions = if next(input, "x")? { read_exceptions(input, sums.len())? } else { Vec::new() };
                 if exponent > 0 {
@@ -255,7 +258,9 @@ impl<'a> Parts<'a> {
             }
             "f" => {
                 input.tag(FLOATS_TAG)?;
-                Kind::Floats(input.bytes()?)
+                let bytes = input.bytes()?;
+                bounded(bytes.len() / 8, most)?;
+                Kind::Floats(bytes)
             }
             "b" => {
                 let bits = input.bytes()?;
@@ -263,15 +268,16 @@ impl<'a> Parts<'a> {
                     return Err(Refusal::Missing("n"));
                 }
                 let count = usize::try_from(input.uint()?).map_err(|_| Refusal::UnequalColumns)?;
+                bounded(count, most)?;
                 check_bitmap(bits, count)?;
                 Kind::Bools(bits, count)
             }
             "t" => {
-                let texts = (0..input.array()?).map(|_| input.text()).collect::<Result<_, _>>()?;
+                let texts = (0..array(input)?).map(|_| input.text()).collect::<Result<_, _>>()?;
                 if !next(input, "i")? {
                     return Err(Refusal::Missing("i"));
                 }
-                Kind::Texts(texts, (0..input.array()?).map(|_| input.uint()).collect::<Result<_, _>>()?)
+                Kind::Texts(texts, (0..array(input)?).map(|_| input.uint()).collect::<Result<_, _>>()?)
             }
             _ => return Err(Refusal::UnknownKey),
         };
@@ -313,8 +319,11 @@ fn number(sum: i128, exponent: i8) -> Value {
     }
 }
 
-fn read_sums(input: &mut Reader<'_>) -> Result<Vec<i128>, Refusal> {
-    let len = input.array()?;
+fn bounded(len: usize, most: usize) -> Result<usize, Refusal> {
+    if len <= most { Ok(len) } else { Err(Refusal::UnequalColumns) }
+}
+
+fn read_sums(input: &mut Reader<'_>, len: usize) -> Result<Vec<i128>, Refusal> {
     let mut sums = vec![0; len];
     let mut sum = 0;
     for place in &mut sums {

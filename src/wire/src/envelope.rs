@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::cbor::{Reader, Writer};
-use crate::{BODY_READ_MAX, Refusal};
+use crate::{BODY_READ_MAX, ROWS_READ_MAX, Refusal};
 
 const MAGIC: [u8; 3] = [0xD9, 0xD9, 0xF7];
 const VERSION: u64 = 1;
@@ -106,6 +106,9 @@ pub fn decode_record(record: &[u8]) -> Result<(Envelope, &[u8]), Refusal> {
     key(&mut input, "prev")?;
     let prev = read_prev(&mut input)?;
     let count = key(&mut input, "count").and_then(|()| input.uint())?;
+    if count > ROWS_READ_MAX {
+        return Err(Refusal::TooMany);
+    }
     key(&mut input, "clock")?;
     let clock = match input.text()? {
         "synced" => ClockState::Synced,

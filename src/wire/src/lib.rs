@@ -18,8 +18,9 @@
 //! - the same rows give the same bytes (definite lengths, shortest integers, keys in the order shown);
 //! - what was written comes back: numbers by value, floats bit for bit, except that a whole float may come back as an
 //!   integer;
-//! - bytes from elsewhere are read or refused with a reason, never with a panic, and never allocate more than a small
-//!   multiple of what they hold.
+//! - bytes from elsewhere are read or refused with a reason, never with a panic; what they may have allocated is
+//!   bounded by the caps of a reader, not by what they claim: a few kilobytes of zstd can be 60 MiB of zeros, and a bit
+//!   of a bitmap becomes a value of forty bytes.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -33,7 +34,7 @@ mod number;
 mod refusal;
 mod row;
 
-pub use body::{decode_body, encode_body};
+pub use body::{decode_body, encode_body, fit_body};
 pub use envelope::{ClockState, Codec, Envelope, decode_record, encode_record};
 pub use refusal::Refusal;
 pub use row::{Row, Series, Value};
@@ -44,3 +45,8 @@ pub const BODY_MAX: usize = 16 << 20;
 pub const ROWS_MAX: usize = 1_000_000;
 /// The most bytes of a body, before compression, that a reader takes.
 pub const BODY_READ_MAX: u64 = 64 << 20;
+/// The most readings of a record that a reader takes.
+pub const ROWS_READ_MAX: u64 = 4_000_000;
+/// The most cells of a record, rows × fields of all groups: a cell costs a bit on the wire, and up to forty bytes and
+/// some time to whoever reads or writes it.
+pub const CELLS_MAX: usize = 1 << 24;

@@ -66,6 +66,10 @@ pub fn decimals(values: &[f64]) -> Option<Decimals> {
         }
         sums.push(sum);
     }
+    // What fewer decimals tell is not always told by more: those are out of what a float tells exactly.
+    if exceptions.len() > values.len() / EXCEPTIONS {
+        return None;
+    }
     let exponent = if sums.iter().all(|sum| *sum == 0) { 0 } else { -decimals };
     Some(Decimals { exponent, sums, exceptions })
 }

@@ -22,6 +22,8 @@ pub enum Refusal {
     Missing(&'static str),
     /// `size` is over the limit of a reader.
     TooLarge(u64),
+    /// More readings or cells than a reader takes.
+    TooMany,
     /// Columns of one group differ in length.
     UnequalColumns,
     /// A sum of deltas lies outside −2^63 … 2^64−1.
@@ -44,6 +46,9 @@ impl fmt::Display for Refusal {
             Self::UnknownKey => f.write_str("a key that the format does not have there, or twice"),
             Self::Missing(key) => write!(f, "the key {key} is missing"),
             Self::TooLarge(size) => write!(f, "a body of {size} bytes, and a reader takes 64 MiB"),
+            Self::TooMany => {
+                f.write_str("more than 4 million readings or 16 million cells, and a reader takes no more")
+            }
             Self::UnequalColumns => f.write_str("columns of one group differ in length"),
             Self::OutOfRange => f.write_str("a sum of deltas lies outside 64 bits"),
             Self::OffsetsNotRising => f.write_str("offsets do not rise"),
