@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::log::Place;
 
 const FORMAT: u8 = 1;
-/// So that many small groups fill a generation as a few large ones do.
-const CHUNK_OVERHEAD: u64 = 64;
+/// What sled takes for a chunk beside its bytes, measured with groups of one reading.
+const CHUNK_OVERHEAD: u64 = 480;
 
 /// What a generation begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +46,7 @@ impl Seal {
         Self { number, ..Self::default() }
     }
 
-    /// What it takes of a generation, bytes: its groups, and what a store needs to find a chunk again.
+    /// What it weighs, bytes: so that many small groups fill a generation, and its memory, as a few large ones do.
     #[must_use]
     pub fn weight(&self) -> u64 {
         self.bytes + self.chunks * CHUNK_OVERHEAD

@@ -258,7 +258,8 @@ fn whatever_byte_of_a_generation_rots_the_rest_is_read_and_the_gap_is_named() {
         generations.sort();
         let newest = random.bool().then(|| generations.len() - 1);
         let of: &PathBuf = &generations[newest.unwrap_or_else(|| random.usize(..generations.len() - 1))];
-        let files: Vec<_> = fs::read_dir(of).unwrap().map(|entry| entry.unwrap().path()).filter(|p| p.is_file()).collect();
+        let files: Vec<_> =
+            fs::read_dir(of).unwrap().map(|entry| entry.unwrap().path()).filter(|p| p.is_file()).collect();
         let db = of.join("db");
         let file = if random.u32(..4) == 0 { &files[random.usize(..files.len())] } else { &db };
         let how = format!("seed {seed}, {}", spoil(file, &mut random));

@@ -2,6 +2,7 @@
 
 mod damage;
 mod model;
+mod retention;
 mod writer;
 
 use std::sync::Arc;

@@ -18,8 +18,8 @@ use crate::queue::LOGS;
 
 const GONE: &str = "gone";
 const BALLAST: &str = "ballast";
-/// Room for opening each log and beginning a new generation in it.
-const BALLAST_BYTES: u64 = 8 << 20;
+/// Room for opening three logs and what delivery reads: opening one takes up to a segment of 1 MiB.
+const BALLAST_BYTES: u64 = 6 << 20;
 
 /// A data directory on a real disk.
 pub struct SledStore {
@@ -180,7 +180,11 @@ impl Store for SledStore {
         let taken = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, BALLAST_BYTES);
         // Where the disk cannot promise room, zeros take it.
         let taken = taken.map_err(io::Error::from).or_else(|_| (&file).write_all(&vec![0; BALLAST_BYTES as usize]));
-        taken.map_err(io_error("cannot make", &path))
+        match taken.map_err(io_error("cannot make", &path)) {
+            // Someone else was quicker.
+            Err(StoreError::DiskFull { .. }) => fs::remove_file(&path).map_err(io_error("cannot remove", &path)),
+            taken => taken,
+        }
     }
 }
 
