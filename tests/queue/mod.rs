@@ -1,8 +1,10 @@
 //! The queue on its own: a model in lockstep, damage, the writer, and what really reaches the disk.
 
 mod damage;
+mod disk;
 mod model;
 mod retention;
+mod traced;
 mod writer;
 
 use std::sync::Arc;

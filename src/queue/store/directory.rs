@@ -17,6 +17,9 @@ use super::{Disk, Generation, Store, StoreError, io_error};
 use crate::queue::LOGS;
 
 const GONE: &str = "gone";
+/// Where damaged generations are kept for a person, and how many.
+const SHELF: &str = "damaged";
+const SHELF_MAX: usize = 8;
 const BALLAST: &str = "ballast";
 /// Room for opening three logs and what delivery reads: opening one takes up to a segment of 1 MiB.
 const BALLAST_BYTES: u64 = 6 << 20;
@@ -110,8 +113,9 @@ impl Store for SledStore {
 
     fn quarantine(&self, log: &str, number: u32) -> Result<(), StoreError> {
         let dir = self.directory(log, number);
-        let shelf = self.root.join("damaged");
+        let shelf = self.root.join(SHELF);
         make_directory(&shelf).map_err(io_error("cannot make", &shelf))?;
+        clear_shelf(&shelf)?;
         let mut to = shelf.join(format!("{log}-{number:06}"));
         for again in 1.. {
             if !to.exists() {
@@ -186,6 +190,18 @@ impl Store for SledStore {
             taken => taken,
         }
     }
+}
+
+/// Makes room for one more: a card that rots on and on must not fill itself with what it spoiled.
+fn clear_shelf(shelf: &Path) -> Result<(), StoreError> {
+    let mut kept = list(shelf)?;
+    kept.sort_by_cached_key(|path| fs::metadata(path).and_then(|about| about.modified()).ok());
+    let surplus = (kept.len() + 1).saturating_sub(SHELF_MAX);
+    for path in &kept[..surplus] {
+        tracing::error!(path = %path.display(), "the oldest damaged generation is removed, to make room for another");
+        fs::remove_dir_all(path).map_err(io_error("cannot remove", path))?;
+    }
+    Ok(())
 }
 
 /// Makes a directory and those above it, each under a durable name.
