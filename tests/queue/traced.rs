@@ -31,6 +31,7 @@ async fn the_traced_process() {
     }
     rig.put(reject("x")).await.await.unwrap();
     eprintln!("acknowledged dead");
+    rig.queue.readings.release(u64::MAX).unwrap();
 }
 
 /// A system call, and where in the trace it began and was done.
@@ -81,7 +82,16 @@ impl Trace {
     /// The trace of a process that puts its directory there, written to `out`; `None` where there is no strace.
     fn of(data: &Path, out: &Path) -> Option<Self> {
         let traced = Command::new("strace")
-            .args(["-f", "-y", "-q", "-s", "24", "-e", "trace=pwrite64,write,fdatasync,fsync,rename,mkdir", "-o"])
+            .args([
+                "-f",
+                "-y",
+                "-q",
+                "-s",
+                "24",
+                "-e",
+                "trace=pwrite64,write,fdatasync,fsync,rename,mkdir,unlinkat",
+                "-o",
+            ])
             .arg(out)
             .arg(std::env::current_exe().unwrap())
             .args(["--ignored", "--exact", "--nocapture", "queue::traced::the_traced_process"])
@@ -97,6 +107,13 @@ impl Trace {
         };
         assert!(traced.status.success(), "{}", String::from_utf8_lossy(&traced.stderr));
         Some(Self::read(&fs::read_to_string(out).unwrap()))
+    }
+
+    /// The files of the generations that were made in a log.
+    fn files(&self, log: &Path) -> Vec<PathBuf> {
+        let made = self.0.iter().filter_map(|call| call.text.strip_prefix("mkdir(\"")?.split_once('"'));
+        let in_log = made.map(|(path, _)| Path::new(path)).filter(|path| path.parent() == Some(log));
+        in_log.map(|generation| generation.join("db")).collect()
     }
 
     fn acknowledgements(&self, log: &str) -> impl Iterator<Item = &Call> {
@@ -127,11 +144,6 @@ impl Trace {
     }
 }
 
-/// The files of the generations of a log.
-fn files(data: &Path, log: &str) -> Vec<PathBuf> {
-    fs::read_dir(data.join(log)).unwrap().map(|entry| entry.unwrap().path().join("db")).collect()
-}
-
 #[test]
 fn an_acknowledgement_leaves_after_the_fdatasync_and_new_names_are_synced_before_they_are_relied_on() {
     let dir = TempDir::new("queue-traced");
@@ -141,7 +153,7 @@ fn an_acknowledgement_leaves_after_the_fdatasync_and_new_names_are_synced_before
     // What was written before an acknowledgement is synced before it.
     for (log, expected) in [("readings", DELIVERIES), ("dead", 1)] {
         assert_eq!(trace.acknowledgements(log).count(), expected);
-        let files = files(&data, log);
+        let files = trace.files(&data.join(log));
         for acknowledgement in trace.acknowledgements(log) {
             let before = |file| trace.writes(file).rfind(|write| write.done < acknowledgement.began);
             let written = files.iter().filter_map(|file| Some((file, before(file)?)));
@@ -151,7 +163,7 @@ fn an_acknowledgement_leaves_after_the_fdatasync_and_new_names_are_synced_before
     }
 
     // A generation has its head and its names before anything else is put into it.
-    let generations = files(&data, "readings");
+    let generations = trace.files(&data.join("readings"));
     assert!(generations.len() >= 3, "{generations:?}");
     for file in &generations {
         let generation = file.parent().unwrap();
@@ -162,7 +174,13 @@ fn an_acknowledgement_leaves_after_the_fdatasync_and_new_names_are_synced_before
         trace.assert_synced(&data.join("readings"), made, last);
     }
 
-    // And so have the directory itself and its small files.
+    // One that goes has lost its name before the first of its files.
+    let oldest = generations[0].parent().unwrap();
+    let renamed = trace.find("rename", |call| call.names("rename", oldest));
+    let unlinked = trace.find("unlinkat", |call| call.is("unlinkat", &oldest.with_extension("gone")));
+    trace.assert_synced(&data.join("readings"), renamed, unlinked);
+
+    // The directory itself and its small files are there before anything is acknowledged.
     let first = trace.acknowledgements("readings").next().unwrap();
     for made in [dir.path.join("new"), data.clone(), data.join("readings"), data.join("dead")] {
         let mkdir = trace.find("mkdir", |call| call.names("mkdir", &made));

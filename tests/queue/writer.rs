@@ -28,7 +28,7 @@ const MAX_BYTES: u64 = 1 << 20;
 pub struct Rig {
     pub inbox: Inbox,
     requests: mpsc::Sender<Request>,
-    queue: Queue,
+    pub queue: Queue,
     shed_before: watch::Receiver<u64>,
     state: watch::Receiver<StoreState>,
     metrics: Arc<Metrics>,
