@@ -5,9 +5,9 @@
 //! seal = { number, chunks, bytes, last, checksum }
 //! ```
 //!
-//! `begin` alone says what a sealed generation must have held: everything from its own `begin` to its successor's.
-//! The seal says it again in other words, so that `queue verify` can tell a generation that was exchanged from one
-//! that is whole.
+//! `begin` alone says what a sealed generation must have held: everything from its own `begin` to its successor's. So
+//! readers go by that, and what is short by a tail is a gap. The seal is for whoever wants to know whether a
+//! generation that is whole is the one that was sealed, and not another of the same numbers from a backup.
 
 use serde::{Deserialize, Serialize};
 

@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::{at_second, noise, reading};
+use crate::support::gateway::PATIENCE;
 use crate::support::lossy::{Faults, LossyStore, Survives};
 
 const GENERATION: u64 = 4_000;
@@ -65,7 +66,8 @@ pub async fn start(store: Arc<dyn Store>, options: Options) -> Rig {
     };
     let mut durable = queue.readings.watch();
     let writer = tokio::spawn(writer.run());
-    durable.wait_for(|durable| durable.offset > queue.mark.readings.offset).await.unwrap();
+    let begun = durable.wait_for(|durable| durable.offset > queue.mark.readings.offset);
+    timeout(PATIENCE, begun).await.expect("the writer begins").unwrap();
     Rig { inbox, requests, queue, shed_before: shed_asked, state: said, metrics, writer }
 }
 
