@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tidegate::queue::cursors::{Cursor, StreamCursors};
 use tidegate::queue::{Appenders, Cursors, Queue, SledStore, Store, dead};
 
-use super::{at_second, entry, letter, noise, stamp, told};
+use super::{Told, at_second, entry, letter, noise, stamp, told};
 use crate::support::TempDir;
 use crate::support::lossy::{LossyStore, Survives};
 
@@ -49,7 +49,9 @@ fn a_sealed_generation_that_lost_its_tail_is_found_out_by_its_successor() {
     assert!(numbers.len() > 3, "{numbers:?}");
     let chunks = store.chunks(LOG, numbers[1]);
     let tail = &chunks[chunks.len() - 2..];
-    tail.iter().for_each(|chunk| store.rot(LOG, numbers[1], *chunk, Vec::clear));
+    for chunk in tail {
+        store.rot(LOG, numbers[1], *chunk, Vec::clear);
+    }
     let (queue, _appenders) = open(&store);
     // One chunk a group, three offsets each.
     assert_eq!(lost(&queue), (3 * tail[0]..3 * (tail[1] + 1)).collect::<Vec<_>>());
@@ -197,7 +199,7 @@ fn rot_among_the_dead_letters_neither_stops_their_shedding_nor_piles_up_generati
 }
 
 /// A data directory with several generations, to be copied and spoiled.
-fn sled_directory() -> (TempDir, Vec<(u64, Option<(u64, String)>)>) {
+fn sled_directory() -> (TempDir, Vec<Told>) {
     let dir = TempDir::new("queue-rot");
     let store = Arc::new(SledStore::open(&dir.path).unwrap());
     let (mut queue, mut appenders) = Queue::open(store, at_second(9), 60_000).unwrap();

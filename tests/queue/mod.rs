@@ -57,8 +57,11 @@ pub fn noise(number: u64, length: usize) -> String {
     (0..length).map(|_| random.alphanumeric()).collect()
 }
 
-/// What a log says of its offsets from `from` on: each is an entry under an epoch, or lost.
-pub fn told(log: &Log, from: u64) -> Vec<(u64, Option<(u64, String)>)> {
+/// What a log says of an offset: an entry under an epoch, or lost.
+pub type Told = (u64, Option<(u64, String)>);
+
+/// What a log says of its offsets from `from` on.
+pub fn told(log: &Log, from: u64) -> Vec<Told> {
     let mut reader = Reader::new(log, from);
     let mut told = Vec::new();
     loop {

@@ -269,7 +269,7 @@ async fn when_it_blocks_nothing_is_taken_until_there_is_room_and_gaps_are_still_
     faulty(&store, |faults| faults.used_more = MAX_BYTES);
     let rig = start(store.clone(), options()).await;
     let mut receipt = rig.put(delivery("held back")).await;
-    timeout(Duration::from_secs(60), &mut receipt).await.unwrap_err();
+    timeout(Duration::from_mins(1), &mut receipt).await.unwrap_err();
     assert!(rig.state.borrow().full);
     assert!(!rig.shed_before.has_changed().unwrap(), "nothing is given up");
     rig.gap().await.unwrap();
@@ -330,7 +330,7 @@ async fn a_newest_generation_that_is_all_there_is_is_sealed_so_that_it_can_be_gi
     let all = rig.queue.readings.durable().offset;
     assert_eq!(*rig.shed_before.borrow_and_update(), all);
     rig.queue.readings.release(all).unwrap();
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     assert!(!rig.shed_before.has_changed().unwrap(), "what is empty is not given up again");
     assert_eq!(store.generations("readings").unwrap().len(), 1);
 }
