@@ -21,8 +21,8 @@ pub enum Room {
     Full,
 }
 
-/// `min_free` is meant for the disk of a server: of a small one it takes no more than a tenth.
-const MIN_FREE_SHARE: u64 = 10;
+/// Of a disk smaller than this, `min_free` takes no more than a tenth. On a larger one it is what was asked for.
+const SMALL_DISK: u64 = 2560 << 20;
 
 pub struct Retention {
     store: Arc<dyn Store>,
@@ -82,8 +82,8 @@ impl Retention {
     }
 
     fn fit_to(&mut self, disk: Disk) {
-        let most = disk.size / MIN_FREE_SHARE;
-        if self.min_free > most {
+        let most = disk.size / 10;
+        if disk.size < SMALL_DISK && self.min_free > most {
             tracing::info!(
                 min_free = self.min_free,
                 lowered_to = most,

@@ -43,6 +43,8 @@ fn on_a_small_disk_min_free_is_lowered_to_a_tenth() {
     assert_eq!(room(0, free(256)).0, Room::Enough);
     assert_eq!(room(0, free(103)).0, Room::Tight);
     assert_eq!(room(0, free(102)).0, Room::Full);
+    // On any other it is what was asked for.
+    assert_eq!(room(0, Disk { free: 256 * MIB, size: 2560 * MIB }).0, Room::Full);
 }
 
 #[test]
