@@ -25,6 +25,7 @@ pub struct Appender {
 pub struct Appended {
     /// The offset of the first entry.
     pub first: u64,
+    /// What the group weighs in its generation.
     pub bytes: u64,
     /// Whether the generation before was full and has been sealed.
     pub sealed: bool,
@@ -57,8 +58,9 @@ impl Appender {
         let chunks = chunk::cut(&group, self.next.chunk);
         self.generation.append(&chunks)?;
         self.next = Place { offset: first + count, chunk: self.next.chunk + chunks.len() as u64 };
+        let before = self.seal.weight();
         self.seal.add(&group, chunks.len() as u64, self.next.chunk - 1);
-        Ok(Appended { first, bytes: group.len() as u64, sealed })
+        Ok(Appended { first, bytes: self.seal.weight() - before, sealed })
     }
 
     /// Makes everything appended durable, then shows it to the readers.

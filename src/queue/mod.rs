@@ -5,7 +5,7 @@
 //!            readings/NNNNNN/   what arrived
 //!            notes/NNNNNN/      the stream `gaps`: what is missing, and why
 //!            dead/NNNNNN/       dead letters
-//!            damaged/           generations that could not be read, kept for a person
+//!            damaged/           the last generations that could not be read, kept for a person
 //! ```
 //!
 //! (The logs `rows` and `state` come with the windows.)

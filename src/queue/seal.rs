@@ -5,17 +5,17 @@
 //! seal = { number, chunks, bytes, last, checksum }
 //! ```
 //!
-//! `begin` alone says what a sealed generation must have held: everything from its own `begin` to its successor's.
-//! The seal says it again in other words, so that `queue verify` can tell a generation that was exchanged from one
-//! that is whole.
+//! `begin` alone says what a sealed generation must have held: everything from its own `begin` to its successor's. So
+//! readers go by that, and what is short by a tail is a gap. The seal is for whoever wants to know whether a
+//! generation that is whole is the one that was sealed, and not another of the same numbers from a backup.
 
 use serde::{Deserialize, Serialize};
 
 use super::log::Place;
 
 const FORMAT: u8 = 1;
-/// So that many small groups fill a generation as a few large ones do.
-const CHUNK_OVERHEAD: u64 = 64;
+/// What sled takes for a chunk beside its bytes, measured with groups of one reading.
+const CHUNK_OVERHEAD: u64 = 480;
 
 /// What a generation begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +46,7 @@ impl Seal {
         Self { number, ..Self::default() }
     }
 
-    /// What it takes of a generation, bytes: its groups, and what a store needs to find a chunk again.
+    /// What it weighs, bytes: so that many small groups fill a generation, and its memory, as a few large ones do.
     #[must_use]
     pub fn weight(&self) -> u64 {
         self.bytes + self.chunks * CHUNK_OVERHEAD

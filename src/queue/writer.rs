@@ -128,8 +128,8 @@ impl Writer {
                 biased;
                 request = self.requests.recv() => match request {
                     Some(request) => self.answer(request)?,
-                    // Delivery is gone. While sources are there, the log still takes what they bring.
-                    None if !open => break,
+                    // Delivery is gone. While there is room, the log still takes what the sources bring.
+                    None if !open || full => break,
                     None => match self.inbox.recv().await {
                         Some(item) => last_ack = Some(self.take(item, last_ack).await?),
                         None => break,
@@ -216,7 +216,7 @@ impl Writer {
         self.mark.readings = self.appenders.readings.sync()?;
         self.retention.appended(appended.bytes);
         self.metrics.commits.inc();
-        self.mark.store(&*self.store, false)
+        self.mark.store(&*self.store, appended.sealed)
     }
 
     fn append_letters(&mut self, letters: Vec<Letter>) -> Result<(), StoreError> {
@@ -232,7 +232,7 @@ impl Writer {
         self.retention.appended(appended.bytes);
         let shed = dead::shed(&*self.store, &mut self.appenders.dead, self.options.max_dead)?;
         self.metrics.dead_shed.inc_by(shed);
-        self.mark.store(&*self.store, false)
+        self.mark.store(&*self.store, appended.sealed)
     }
 
     fn answer(&mut self, request: Request) -> Result<(), StoreError> {
@@ -243,7 +243,7 @@ impl Writer {
                 let appended = self.appenders.notes.append(self.mark.epoch, self.stamp(), entries)?;
                 self.mark.notes = self.appenders.notes.sync()?;
                 self.retention.appended(appended.bytes);
-                self.mark.store(&*self.store, false)?;
+                self.mark.store(&*self.store, appended.sealed)?;
                 let _ = done.send(());
             }
             Request::Letters(letters, done) => {
@@ -288,6 +288,7 @@ impl Writer {
             None if self.appenders.readings.is_fresh() => return Ok(()),
             None => {
                 self.appenders.readings.rotate()?;
+                self.mark.store(&*self.store, true)?;
                 self.appenders.readings.next()
             }
         };

@@ -1,14 +1,18 @@
 //! The queue on its own: a model in lockstep, damage, the writer, and what really reaches the disk.
 
 mod damage;
+mod disk;
+mod full;
 mod model;
+mod retention;
+mod traced;
 mod writer;
 
 use std::sync::Arc;
 
 use tidegate::clock::{Mono, Now};
 use tidegate::queue::entry::Stamp;
-use tidegate::queue::{Entry, Log, Reader, Step};
+use tidegate::queue::{Entry, Letter, Log, Reader, Step};
 use tidegate::reading::{Micros, Reading, Series, Value};
 
 pub fn at_second(second: i64) -> Now {
@@ -35,14 +39,29 @@ pub fn text(entry: &Entry) -> &str {
     text
 }
 
+pub fn letter(detail: &str) -> Entry {
+    Entry::Letter(Box::new(Letter {
+        source: "plant".into(),
+        origin: "a/b".into(),
+        reason: "malformed".into(),
+        detail: detail.to_owned(),
+        payload: bytes::Bytes::from_static(b"{"),
+        length: 1,
+        sha256: None,
+    }))
+}
+
 /// Text that does not compress, the same for the same number.
 pub fn noise(number: u64, length: usize) -> String {
     let mut random = fastrand::Rng::with_seed(number);
     (0..length).map(|_| random.alphanumeric()).collect()
 }
 
-/// What a log says of its offsets from `from` on: each is an entry under an epoch, or lost.
-pub fn told(log: &Log, from: u64) -> Vec<(u64, Option<(u64, String)>)> {
+/// What a log says of an offset: an entry under an epoch, or lost.
+pub type Told = (u64, Option<(u64, String)>);
+
+/// What a log says of its offsets from `from` on.
+pub fn told(log: &Log, from: u64) -> Vec<Told> {
     let mut reader = Reader::new(log, from);
     let mut told = Vec::new();
     loop {

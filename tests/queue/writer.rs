@@ -1,4 +1,6 @@
-//! Group commit: who is acknowledged, and when.
+//! The writer, on a store that forgets: what it confirms, when it commits, and what it does when there is no room.
+//!
+//! Time is turned by the test: what takes 250 ms here takes none.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,150 +8,379 @@ use std::time::Duration;
 use tidegate::clock::Clock;
 use tidegate::config::WhenFull;
 use tidegate::metrics::Metrics;
+use tidegate::queue::files::Mark;
 use tidegate::queue::retention::Retention;
 use tidegate::queue::writer::{Options, StoreState};
-use tidegate::queue::{Queue, Request, StoreError, Writer};
+use tidegate::queue::{Entry, Letter, Queue, Reader, Request, Step, Store, StoreError, Writer, dead};
 use tidegate::reading::Micros;
 use tidegate::source::{Delivery, Inbox, Reason, Receipt, Rejected};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use super::{at_second, reading, told};
-use crate::support::lossy::{LossyStore, Survives};
+use super::{at_second, noise, reading};
+use crate::support::gateway::PATIENCE;
+use crate::support::lossy::{Faults, LossyStore, Survives};
 
-const LINGER: Duration = Duration::from_millis(250);
+const GENERATION: u64 = 4_000;
+const MAX_BYTES: u64 = 1 << 20;
 
-struct Desk {
-    store: Arc<LossyStore>,
-    queue: Queue,
-    inbox: Inbox,
+/// A writer at work, and all that others have of it.
+pub struct Rig {
+    pub inbox: Inbox,
     requests: mpsc::Sender<Request>,
+    pub queue: Queue,
+    shed_before: watch::Receiver<u64>,
+    state: watch::Receiver<StoreState>,
     metrics: Arc<Metrics>,
     writer: JoinHandle<Result<(), StoreError>>,
 }
 
-impl Desk {
-    fn open() -> Self {
-        let store = Arc::new(LossyStore::default());
-        let (queue, appenders) = Queue::open(store.clone(), at_second(1), 1 << 20).unwrap();
-        let clock = Clock::hand(Micros(1_800_000_000_000_000));
-        let (inbox, items) = Inbox::new(1_000, 1 << 20, clock.clone());
-        let (requests, asked) = mpsc::channel(4);
-        let metrics = Metrics::new();
-        let writer = Writer {
-            store: store.clone(),
-            appenders,
-            inbox: items,
-            requests: asked,
-            shed_before: watch::Sender::new(0),
-            state: watch::Sender::new(StoreState::default()),
-            retention: Retention::new(store.clone(), 1 << 40, 0, 1 << 20),
-            options: Options { linger: LINGER, when_full: WhenFull::Block, max_dead: 1 << 20, in_flight: 100 },
-            clock,
-            boot: "boot".into(),
-            mark: queue.mark,
-            metrics: metrics.clone(),
-        };
-        let writer = tokio::spawn(writer.run());
-        Self { store, queue, inbox, requests, metrics, writer }
-    }
-
-    fn put(&self, text: &str) -> Receipt {
-        self.inbox.try_put(Delivery { readings: vec![reading(text)], rejects: Vec::new(), weight: 64 }).unwrap()
-    }
-
-    /// The group that says that the writer has started is committed.
-    async fn started(&self) {
-        while self.metrics.commits.get() == 0 {
-            tokio::task::yield_now().await;
-        }
-    }
-
-    /// What is read after the power has gone.
-    async fn after_a_cut(self) -> Vec<String> {
-        self.writer.abort();
-        let _ = self.writer.await;
-        drop(self.queue);
-        self.store.cut(Survives::Nothing, &mut fastrand::Rng::with_seed(1));
-        let (queue, _appenders) = Queue::open(self.store, at_second(2), 1 << 20).unwrap();
-        // Offset 0 says that the writer has started.
-        told(&queue.readings, 1).into_iter().map(|(_, found)| found.expect("nothing is damaged").1).collect()
-    }
+pub fn options() -> Options {
+    Options { linger: Duration::from_millis(250), when_full: WhenFull::Block, max_dead: 1 << 30, in_flight: 1_000 }
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_is_acknowledged_outlives_a_power_cut() {
-    let desk = Desk::open();
-    for n in 0..20 {
-        desk.put(&n.to_string()).await.unwrap();
-    }
-    assert_eq!(desk.after_a_cut().await, (0..20).map(|n| n.to_string()).collect::<Vec<_>>());
+/// Starts a writer and waits until it has committed its start.
+pub async fn start(store: Arc<dyn Store>, options: Options) -> Rig {
+    let (queue, appenders) = Queue::open(store.clone(), at_second(1), GENERATION).unwrap();
+    let clock = Clock::hand(Micros(1_800_000_000_000_000));
+    let (inbox, items) = Inbox::new(1_000, 1 << 20, clock.clone());
+    let (requests, asked) = mpsc::channel(4);
+    let (shed_before, shed_asked) = watch::channel(0);
+    let state = watch::Sender::new(StoreState::default());
+    let said = state.subscribe();
+    let metrics = Metrics::new();
+    let writer = Writer {
+        store: store.clone(),
+        appenders,
+        inbox: items,
+        requests: asked,
+        shed_before,
+        state,
+        retention: Retention::new(store, MAX_BYTES, 0, GENERATION),
+        options,
+        clock,
+        boot: "boot".into(),
+        mark: queue.mark,
+        metrics: metrics.clone(),
+    };
+    let mut durable = queue.readings.watch();
+    let writer = tokio::spawn(writer.run());
+    let begun = durable.wait_for(|durable| durable.offset > queue.mark.readings.offset);
+    timeout(PATIENCE, begun).await.expect("the writer begins").unwrap();
+    Rig { inbox, requests, queue, shed_before: shed_asked, state: said, metrics, writer }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_sync_that_fails_acknowledges_nothing_and_ends_the_writer() {
-    let desk = Desk::open();
-    desk.put("a").await.unwrap();
-    desk.store.faults.lock().unwrap().sync_fails = true;
-    let (first, second) = (desk.put("b"), desk.put("c"));
-    assert!(first.await.is_err() && second.await.is_err());
-    assert!(desk.writer.await.unwrap().is_err());
+pub fn delivery(text: &str) -> Delivery {
+    Delivery { readings: vec![reading(text)], rejects: Vec::new(), weight: text.len() }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_lone_message_waits_for_company_and_a_burst_does_not() {
-    let desk = Desk::open();
-    desk.started().await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let begun = Instant::now();
-    desk.put("lone").await.unwrap();
-    assert!(begun.elapsed() >= LINGER, "{:?}", begun.elapsed());
-
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let begun = Instant::now();
-    let burst: Vec<_> = (0..4).map(|n| desk.put(&n.to_string())).collect();
-    for receipt in burst {
-        receipt.await.unwrap();
-    }
-    assert!(begun.elapsed() < LINGER / 10, "{:?}", begun.elapsed());
-    // What follows an acknowledgement at once is part of the burst.
-    desk.put("next").await.unwrap();
-    assert!(begun.elapsed() < LINGER / 5, "{:?}", begun.elapsed());
-    assert_eq!(desk.metrics.commits.get(), 4, "started, lone, burst, next");
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_could_not_be_read_is_a_dead_letter_before_it_is_acknowledged() {
-    let desk = Desk::open();
-    let reject = Rejected {
+pub fn reject(detail: &str) -> Delivery {
+    let rejected = Rejected {
         source: "plant".into(),
         origin: "a/b".into(),
         reason: Reason::Malformed,
-        detail: "no JSON".to_owned(),
-        payload: b"[1,"[..].into(),
+        detail: detail.to_owned(),
+        payload: bytes::Bytes::from_static(b"{"),
         cut: None,
     };
-    let delivery = Delivery { readings: vec![reading("whole")], rejects: vec![reject], weight: 64 };
-    desk.inbox.try_put(delivery).unwrap().await.unwrap();
-    let letters = tidegate::queue::dead::list(&*desk.store, &desk.queue.dead, 0, 10).unwrap();
-    assert_eq!(letters.len(), 1);
-    assert_eq!((&*letters[0].letter.reason, &letters[0].letter.payload[..]), ("malformed", &b"[1,"[..]));
-    assert_eq!(desk.after_a_cut().await, ["whole"]);
+    Delivery { readings: Vec::new(), rejects: vec![rejected], weight: 10 }
+}
+
+impl Rig {
+    pub async fn put(&self, delivery: Delivery) -> Receipt {
+        self.inbox.put(delivery).await.unwrap()
+    }
+
+    async fn gap(&self) -> Result<(), oneshot::error::RecvError> {
+        let (done, written) = oneshot::channel();
+        self.requests.send(Request::Gaps(vec![reading("gap")], done)).await.unwrap();
+        written.await
+    }
+
+    async fn purge(&self, before: u64) -> u64 {
+        let (done, gone) = oneshot::channel();
+        self.requests.send(Request::Purge(before, done)).await.unwrap();
+        gone.await.unwrap()
+    }
+
+    /// The texts in the log, without the events that the writer itself puts there.
+    fn texts(&self) -> Vec<String> {
+        let mut reader = Reader::new(&self.queue.readings, 0);
+        let mut texts = Vec::new();
+        while let Step::Group(group) = reader.step().unwrap() {
+            let readings = group.entries.iter().filter(|entry| matches!(entry, Entry::Reading { .. }));
+            texts.extend(readings.map(|entry| super::text(entry).to_owned()));
+        }
+        texts
+    }
+
+    /// The ids of the letters from one on.
+    fn letters(&self, from: u64, most: usize) -> Vec<u64> {
+        let kept = dead::list(&*self.queue.store, &self.queue.dead, from, most).unwrap();
+        kept.iter().map(|kept| kept.id).collect()
+    }
+
+    /// The process is killed; the store is all that is left.
+    async fn kill(self) {
+        self.writer.abort();
+        let _ = self.writer.await;
+    }
+}
+
+fn faulty(store: &LossyStore, change: impl FnOnce(&mut Faults)) {
+    change(&mut store.faults.lock().unwrap());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_queue_takes_nothing_from_the_door_and_still_writes_what_makes_room() {
-    let desk = Desk::open();
-    desk.put("before").await.unwrap();
-    desk.store.faults.lock().unwrap().used_more = 1 << 41;
-    // The writer looks at the disk now and then: until it does, it takes what comes.
-    while timeout(Duration::from_secs(30), desk.put("probe")).await.is_ok() {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+async fn what_is_confirmed_is_there_after_a_power_cut() {
+    let store = Arc::new(LossyStore::default());
+    let rig = start(store.clone(), options()).await;
+    for n in 0..60 {
+        rig.put(delivery(&n.to_string())).await.await.unwrap();
+        if n % 10 == 0 {
+            rig.put(reject(&n.to_string())).await.await.unwrap();
+        }
     }
-    let (done, written) = oneshot::channel();
-    desk.requests.send(Request::Gaps(vec![reading("gap")], done)).await.unwrap();
-    written.await.unwrap();
-    desk.store.faults.lock().unwrap().used_more = 0;
-    timeout(Duration::from_secs(30), desk.put("after")).await.unwrap().unwrap();
+    rig.kill().await;
+    store.cut(Survives::Nothing, &mut fastrand::Rng::new());
+    let rig = start(store.clone(), options()).await;
+    assert_eq!(rig.texts(), (0..60).map(|n| n.to_string()).collect::<Vec<_>>());
+    assert_eq!(dead::count(&*store, &rig.queue.dead).unwrap(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sync_that_fails_confirms_nothing_and_ends_the_writer_with_the_error() {
+    for log in ["readings", "dead"] {
+        let store = Arc::new(LossyStore::default());
+        let rig = start(store.clone(), options()).await;
+        rig.put(delivery("before")).await.await.unwrap();
+        faulty(&store, |faults| faults.sync_fails = Some(log));
+        let both = Delivery { readings: vec![reading("r")], ..reject("d") };
+        let receipts = [rig.put(both).await, rig.put(delivery("a")).await, rig.put(reject("b")).await];
+        for receipt in receipts {
+            receipt.await.unwrap_err();
+        }
+        assert!(matches!(rig.writer.await.unwrap(), Err(StoreError::Io { what: "cannot sync", .. })));
+        assert!(rig.requests.is_closed(), "nothing is asked of a writer that has ended");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_record_is_answered_only_after_its_sync() {
+    let store = Arc::new(LossyStore::default());
+    let rig = start(store.clone(), options()).await;
+    rig.gap().await.unwrap();
+    faulty(&store, |faults| faults.sync_fails = Some("notes"));
+    rig.gap().await.unwrap_err();
+    rig.writer.await.unwrap().unwrap_err();
+}
+
+/// How long these take to be confirmed when they come together after a pause, and in how many commits.
+async fn together(options: Options, deliveries: Vec<Delivery>) -> (Duration, u64) {
+    let rig = start(Arc::new(LossyStore::default()), options).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (began, commits) = (Instant::now(), rig.metrics.commits.get());
+    let mut receipts = Vec::new();
+    for delivery in deliveries {
+        receipts.push(rig.put(delivery).await);
+    }
+    for receipt in receipts {
+        receipt.await.unwrap();
+    }
+    (began.elapsed(), rig.metrics.commits.get() - commits)
+}
+
+fn some(count: usize) -> Vec<Delivery> {
+    (0..count).map(|n| delivery(&n.to_string())).collect()
+}
+
+const fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// Timers go in whole milliseconds, rounded up.
+#[track_caller]
+fn assert_about(found: Duration, wait: Duration) {
+    assert!(found >= wait && found <= wait + millis(1), "{found:?}, not {wait:?}");
+}
+
+#[track_caller]
+fn assert_one_commit_after((found, commits): (Duration, u64), wait: Duration) {
+    assert_about(found, wait);
+    assert_eq!(commits, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lone_message_waits_for_company_as_long_as_commit_linger() {
+    assert_one_commit_after(together(options(), some(1)).await, millis(250));
+    assert_one_commit_after(together(options(), some(3)).await, millis(250));
+    assert_one_commit_after(together(Options { linger: Duration::ZERO, ..options() }, some(1)).await, millis(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_of_four_is_over_after_two_milliseconds_of_silence() {
+    assert_one_commit_after(together(options(), some(4)).await, millis(2));
+    assert_one_commit_after(together(options(), some(20)).await, millis(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_window_and_a_large_group_wait_for_nobody() {
+    assert_one_commit_after(together(Options { in_flight: 3, ..options() }, some(3)).await, millis(0));
+    assert_one_commit_after(together(options(), vec![delivery(&noise(1, 64 << 10))]).await, millis(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_follows_an_acknowledgement_at_once_is_the_rest_of_a_burst() {
+    let rig = start(Arc::new(LossyStore::default()), options()).await;
+    rig.put(delivery("first")).await.await.unwrap();
+    for (after, wait) in [(0, 2), (4, 2), (6, 250)] {
+        tokio::time::sleep(millis(after)).await;
+        let began = Instant::now();
+        rig.put(delivery("next")).await.await.unwrap();
+        assert_about(began.elapsed(), millis(wait));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rejects_become_letters_and_are_acknowledged_with_their_group() {
+    let store = Arc::new(LossyStore::default());
+    let rig = start(store.clone(), options()).await;
+    let mixed = Delivery { readings: vec![reading("c")], ..reject("d") };
+    let mut receipts = Vec::new();
+    for delivery in [delivery("a"), reject("b"), mixed, delivery("e")] {
+        receipts.push(rig.put(delivery).await);
+    }
+    for receipt in receipts {
+        receipt.await.unwrap();
+    }
+    assert_eq!(rig.texts(), ["a", "c", "e"]);
+    let letters = dead::list(&*store, &rig.queue.dead, 0, 10).unwrap();
+    let details: Vec<_> = letters.iter().map(|kept| kept.letter.detail.as_str()).collect();
+    assert_eq!(details, ["b", "d"]);
+    let Letter { source, origin, reason, payload, length, sha256, .. } = &letters[0].letter;
+    assert_eq!((&**source, &**origin, &**reason, &payload[..]), ("plant", "a/b", "malformed", &b"{"[..]));
+    assert_eq!((*length, sha256), (1, &None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_it_blocks_nothing_is_taken_until_there_is_room_and_gaps_are_still_written() {
+    let store = Arc::new(LossyStore::default());
+    faulty(&store, |faults| faults.used_more = MAX_BYTES);
+    let rig = start(store.clone(), options()).await;
+    let mut receipt = rig.put(delivery("held back")).await;
+    timeout(Duration::from_mins(1), &mut receipt).await.unwrap_err();
+    assert!(rig.state.borrow().full);
+    assert!(!rig.shed_before.has_changed().unwrap(), "nothing is given up");
+    rig.gap().await.unwrap();
+    assert!(rig.texts().is_empty());
+    faulty(&store, |faults| faults.used_more = 0);
+    timeout(Duration::from_secs(1), receipt).await.unwrap().unwrap();
+    assert!(!rig.state.borrow().full);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_that_stops_takes_nothing_more_and_confirms_nothing_more() {
+    let store = Arc::new(LossyStore::default());
+    faulty(&store, |faults| faults.used_more = MAX_BYTES);
+    let Rig { inbox, requests, writer, queue, .. } = start(store, options()).await;
+    let receipt = inbox.put(delivery("held back")).await.unwrap();
+    let end = queue.readings.durable();
+    drop((inbox, requests));
+    writer.await.unwrap().unwrap();
+    receipt.await.unwrap_err();
+    assert_eq!(queue.readings.durable(), end);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_stops_commits_what_waits_in_the_inbox() {
+    let Rig { inbox, requests, writer, .. } = start(Arc::new(LossyStore::default()), options()).await;
+    let receipt = inbox.put(delivery("last")).await.unwrap();
+    drop((inbox, requests));
+    writer.await.unwrap().unwrap();
+    receipt.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_it_gets_tight_delivery_is_asked_to_give_up_the_oldest_generation() {
+    let store = Arc::new(LossyStore::default());
+    let mut rig = start(store.clone(), Options { when_full: WhenFull::ShedOldest, ..options() }).await;
+    for n in 0..20 {
+        rig.put(delivery(&noise(n, 1_000))).await.await.unwrap();
+    }
+    assert!(!rig.shed_before.has_changed().unwrap());
+    let oldest_end = rig.queue.readings.oldest_end().unwrap().unwrap().offset;
+    faulty(&store, |faults| faults.disk.free = 3 * GENERATION);
+    rig.put(delivery("one more")).await.await.unwrap();
+    rig.shed_before.changed().await.unwrap();
+    assert_eq!(*rig.shed_before.borrow_and_update(), oldest_end);
+    // Delivery does as it is asked, and it is still tight: the next one goes.
+    rig.queue.readings.release(oldest_end).unwrap();
+    rig.put(delivery("and one more")).await.await.unwrap();
+    rig.shed_before.changed().await.unwrap();
+    assert!(*rig.shed_before.borrow() > oldest_end);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newest_generation_that_is_all_there_is_is_sealed_so_that_it_can_be_given_up() {
+    let store = Arc::new(LossyStore::default());
+    faulty(&store, |faults| faults.used_more = MAX_BYTES);
+    let mut rig = start(store.clone(), Options { when_full: WhenFull::ShedOldest, ..options() }).await;
+    rig.shed_before.changed().await.unwrap();
+    let all = rig.queue.readings.durable().offset;
+    assert_eq!(*rig.shed_before.borrow_and_update(), all);
+    rig.queue.readings.release(all).unwrap();
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert!(!rig.shed_before.has_changed().unwrap(), "what is empty is not given up again");
+    assert_eq!(store.generations("readings").unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_mark_is_synced_at_each_seal() {
+    let store = Arc::new(LossyStore::default());
+    let rig = start(store.clone(), options()).await;
+    for n in 0..30 {
+        rig.put(delivery(&noise(n, 1_000))).await.await.unwrap();
+    }
+    assert!(store.generations("readings").unwrap().len() > 4);
+    let end = rig.queue.readings.durable().offset;
+    rig.kill().await;
+    store.cut(Survives::Nothing, &mut fastrand::Rng::new());
+    let mark = Mark::load(&*store).unwrap().readings.offset;
+    assert!(mark <= end && end - mark < 6, "{mark} of {end}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn letters_beyond_max_dead_go_oldest_first_and_are_counted() {
+    let store = Arc::new(LossyStore::default());
+    let rig = start(store.clone(), Options { max_dead: 12_000, ..options() }).await;
+    for n in 0..40 {
+        rig.put(reject(&noise(n, 1_000))).await.await.unwrap();
+    }
+    assert!(store.used(Some("dead")).unwrap() <= 12_000);
+    let kept = dead::list(&*store, &rig.queue.dead, 0, 100).unwrap();
+    assert_eq!(kept.last().unwrap().letter.detail, noise(39, 1_000));
+    assert_eq!(kept.len() as u64, dead::count(&*store, &rig.queue.dead).unwrap());
+    assert_eq!(rig.metrics.dead_shed.get() + kept.len() as u64, 40);
+}
+
+#[tokio::test(start_paused = true)]
+async fn letters_are_listed_from_anywhere_and_purged_up_to_anywhere() {
+    let store = Arc::new(LossyStore::default());
+    let rig = start(store.clone(), options()).await;
+    for n in 0..20 {
+        rig.put(reject(&noise(n, 500))).await.await.unwrap();
+    }
+    assert_eq!(rig.letters(7, 3), [7, 8, 9]);
+    assert_eq!(rig.purge(8).await, 8);
+    assert_eq!(rig.purge(3).await, 0, "they are gone already");
+    assert_eq!(rig.letters(0, 3), [8, 9, 10]);
+    assert_eq!(rig.purge(u64::MAX).await, 12);
+    assert_eq!(rig.letters(0, 3), [0; 0]);
+    assert_eq!(store.generations("dead").unwrap().len(), 1, "the disk is given back");
+    rig.put(reject("new")).await.await.unwrap();
+    assert_eq!(rig.letters(0, 3), [20], "an id is never given again");
+    rig.kill().await;
+    let rig = start(store.clone(), options()).await;
+    assert_eq!(rig.letters(0, 3), [20]);
 }

@@ -27,14 +27,24 @@ pub struct LossyStore {
     pub faults: Arc<Mutex<Faults>>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Faults {
     /// The fsync line taken out: `sync` says yes and does nothing.
     pub sync_lies: bool,
-    pub sync_fails: bool,
-    /// What `used` and `free` say beside the chunks: as if something else took the disk.
+    /// Syncing this log fails.
+    pub sync_fails: Option<&'static str>,
+    /// Bytes in use beside the chunks.
     pub used_more: u64,
-    pub no_space: bool,
+    pub disk: Room,
+    /// Whether the ballast was taken.
+    pub ballast: bool,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        let disk = Room { free: 1 << 39, size: 1 << 40 };
+        Self { sync_lies: false, sync_fails: None, used_more: 0, disk, ballast: false }
+    }
 }
 
 #[derive(Default)]
@@ -125,8 +135,8 @@ impl LossyStore {
         self.inner().generations[&(log.to_owned(), number)].clone()
     }
 
-    fn opened(&self, chunks: Arc<Mutex<Chunks>>) -> Arc<dyn Generation> {
-        Arc::new(LossyGeneration { chunks, faults: self.faults.clone() })
+    fn opened(&self, log: &str, chunks: Arc<Mutex<Chunks>>) -> Arc<dyn Generation> {
+        Arc::new(LossyGeneration { log: log.to_owned(), chunks, faults: self.faults.clone() })
     }
 }
 
@@ -143,13 +153,13 @@ impl Store for LossyStore {
         let made = Arc::new(Mutex::new(Chunks { head: Some(Bytes::copy_from_slice(head)), ..Chunks::default() }));
         let before = self.inner().generations.insert((log.to_owned(), number), made.clone());
         assert!(before.is_none(), "{log}/{number} is made twice");
-        Ok(self.opened(made))
+        Ok(self.opened(log, made))
     }
 
     fn open(&self, log: &str, number: u32) -> Result<Arc<dyn Generation>, StoreError> {
         let found = self.generation(log, number);
         let broken = found.lock().unwrap().broken;
-        if broken { Err(rotten()) } else { Ok(self.opened(found)) }
+        if broken { Err(rotten()) } else { Ok(self.opened(log, found)) }
     }
 
     fn remove(&self, log: &str, number: u32) -> Result<(), StoreError> {
@@ -193,16 +203,17 @@ impl Store for LossyStore {
     }
 
     fn disk(&self) -> Result<Room, StoreError> {
-        let free = if self.faults.lock().unwrap().no_space { 0 } else { 1 << 39 };
-        Ok(Room { free, size: 1 << 40 })
+        Ok(self.faults.lock().unwrap().disk)
     }
 
     fn take_ballast(&self) -> Result<(), StoreError> {
+        self.faults.lock().unwrap().ballast = true;
         Ok(())
     }
 }
 
 struct LossyGeneration {
+    log: String,
     chunks: Arc<Mutex<Chunks>>,
     faults: Arc<Mutex<Faults>>,
 }
@@ -216,7 +227,7 @@ impl Generation for LossyGeneration {
 
     fn sync(&self) -> Result<(), StoreError> {
         let Faults { sync_lies, sync_fails, .. } = *self.faults.lock().unwrap();
-        if sync_fails {
+        if sync_fails.is_some_and(|log| log == self.log) {
             let source = std::io::Error::other("no");
             return Err(StoreError::Io { what: "cannot sync", path: "lossy".into(), source });
         }

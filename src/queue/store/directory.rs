@@ -17,9 +17,12 @@ use super::{Disk, Generation, Store, StoreError, io_error};
 use crate::queue::LOGS;
 
 const GONE: &str = "gone";
+/// Where damaged generations are kept for a person, and how many.
+const SHELF: &str = "damaged";
+const SHELF_MAX: usize = 8;
 const BALLAST: &str = "ballast";
-/// Room for opening each log and beginning a new generation in it.
-const BALLAST_BYTES: u64 = 8 << 20;
+/// Room for opening three logs and what delivery reads: opening one takes up to a segment of 1 MiB.
+const BALLAST_BYTES: u64 = 6 << 20;
 
 /// A data directory on a real disk.
 pub struct SledStore {
@@ -110,8 +113,9 @@ impl Store for SledStore {
 
     fn quarantine(&self, log: &str, number: u32) -> Result<(), StoreError> {
         let dir = self.directory(log, number);
-        let shelf = self.root.join("damaged");
+        let shelf = self.root.join(SHELF);
         make_directory(&shelf).map_err(io_error("cannot make", &shelf))?;
+        clear_shelf(&shelf)?;
         let mut to = shelf.join(format!("{log}-{number:06}"));
         for again in 1.. {
             if !to.exists() {
@@ -180,8 +184,24 @@ impl Store for SledStore {
         let taken = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, BALLAST_BYTES);
         // Where the disk cannot promise room, zeros take it.
         let taken = taken.map_err(io::Error::from).or_else(|_| (&file).write_all(&vec![0; BALLAST_BYTES as usize]));
-        taken.map_err(io_error("cannot make", &path))
+        match taken.map_err(io_error("cannot make", &path)) {
+            // Someone else was quicker.
+            Err(StoreError::DiskFull { .. }) => fs::remove_file(&path).map_err(io_error("cannot remove", &path)),
+            taken => taken,
+        }
     }
+}
+
+/// Makes room for one more: a card that rots on and on must not fill itself with what it spoiled.
+fn clear_shelf(shelf: &Path) -> Result<(), StoreError> {
+    let mut kept = list(shelf)?;
+    kept.sort_by_cached_key(|path| fs::metadata(path).and_then(|about| about.modified()).ok());
+    let surplus = (kept.len() + 1).saturating_sub(SHELF_MAX);
+    for path in &kept[..surplus] {
+        tracing::error!(path = %path.display(), "the oldest damaged generation is removed, to make room for another");
+        fs::remove_dir_all(path).map_err(io_error("cannot remove", path))?;
+    }
+    Ok(())
 }
 
 /// Makes a directory and those above it, each under a durable name.
