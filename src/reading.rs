@@ -36,9 +36,9 @@ pub struct Reading {
     pub fields: Vec<(Arc<str>, Value)>,
 }
 
-/// A value as JSON writes it.
+/// A value as itself, whatever the format.
 ///
-/// JSON has no word for what is not finite: it becomes null.
+/// JSON has no word for what is not finite: there it becomes null.
 pub struct Plain<'a>(pub &'a Value);
 
 impl Serialize for Plain<'_> {
