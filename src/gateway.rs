@@ -69,11 +69,14 @@ impl From<StoreError> for GatewayError {
     }
 }
 
+/// Whether this version can do what the configuration means.
+pub fn can_run(config: &Config) -> Result<(), GatewayError> {
+    if config.windows.is_empty() { Ok(()) } else { Err(GatewayError::Windows) }
+}
+
 /// Runs until `shutdown` resolves, or until something fails that no retry mends.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> Result<(), GatewayError> {
-    if !config.windows.is_empty() {
-        return Err(GatewayError::Windows);
-    }
+    can_run(&config)?;
     let clock = Clock::System;
     let dir = config.gateway.data_dir.clone();
     let _lock = Lock::take(&dir)?;

@@ -7,6 +7,7 @@ use bytesize::ByteSize;
 use serde_json::json;
 
 use crate::config::{self, Config, Source};
+use crate::gateway;
 
 #[derive(clap::Args)]
 #[command(
@@ -28,12 +29,20 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             if args.json {
                 let notes: Vec<_> = notes.iter().map(ToString::to_string).collect();
                 let windows: Vec<_> = config.windows.iter().map(window_json).collect();
-                println!("{}", json!({ "ok": true, "faults": [], "notes": notes, "windows": windows }));
+                let ok = gateway::can_run(&config).is_ok();
+                println!("{}", json!({ "ok": ok, "faults": [], "notes": notes, "windows": windows }));
             } else {
                 for note in &notes {
                     println!("note: {note}");
                 }
                 summary(&config);
+            }
+            if let Err(error) = gateway::can_run(&config) {
+                eprintln!("tidegate: {error}");
+                return Ok(ExitCode::from(2));
+            }
+            if !args.json {
+                println!("fine");
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -91,5 +100,4 @@ fn summary(config: &Config) {
     let age = humantime::format_duration(batch.max_age);
     println!("batch    {age} or {}", ByteSize(batch.max_bytes as u64));
     println!("kinesis  {} in {}, {} lanes", config.kinesis.stream, config.kinesis.region, config.kinesis.lanes);
-    println!("fine");
 }
