@@ -66,13 +66,13 @@ async fn a_broker_that_keeps_its_memory_may_be_restarted_and_nothing_is_missing(
         let mut scene = scene(&name, protocol, persistent()).await;
         let publisher = Publisher::start(scene.broker.port, "sensors/p/telemetry");
         for _ in 0..2 {
-            tokio::time::sleep(Duration::from_millis(700)).await;
+            publisher.confirms(150).await;
             scene.broker.stop();
             scene.source_is("plant", &["down"], "").await;
             scene.broker.restart();
             scene.source_is("plant", &["connected"], "").await;
         }
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        publisher.confirms(50).await;
         all_arrives(&scene, "p", publisher.stop()).await;
         calm(&scene, &name, 3).await;
     })
@@ -89,8 +89,13 @@ async fn a_broker_that_is_killed_costs_nothing_that_was_acknowledged_and_nothing
             let broker = if keeps { persistent() } else { Mosquitto::start(PATIENT_BROKER) };
             let mut scene = scene(&name, protocol, broker).await;
             let publisher = Publisher::start(scene.broker.port, "sensors/p/telemetry");
-            // Longer than the interval at which the broker saves.
-            tokio::time::sleep(Duration::from_millis(2_200)).await;
+            if keeps {
+                // Of two more saves the first is whole, and has the session.
+                let saves = &["Saving in-memory database"];
+                scene.broker_says(scene.broker.lines(saves).len() + 2, saves).await;
+            }
+            publisher.confirms(200).await;
+            scene.broker_says(101, &[&format!("Received PUBACK from {name} ")]).await;
             scene.broker.kill();
             let acknowledged = scene.broker.pubacks(&name);
             scene.source_is("plant", &["down"], "").await;
@@ -100,7 +105,7 @@ async fn a_broker_that_is_killed_costs_nothing_that_was_acknowledged_and_nothing
             assert!(scene.readings_of("p", acknowledged).await.len() >= acknowledged);
 
             let publisher = Publisher::start(scene.broker.port, "sensors/after/telemetry");
-            tokio::time::sleep(Duration::from_millis(700)).await;
+            publisher.confirms(250).await;
             all_arrives(&scene, "after", publisher.stop()).await;
             let resumed = scene.gateway.log().matches("session_present=true").count();
             assert_eq!(resumed, usize::from(keeps), "{}", scene.gateway.log());

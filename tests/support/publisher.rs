@@ -6,7 +6,9 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use super::gateway::PATIENCE;
 
 pub struct Publisher {
     confirmed: Arc<AtomicU64>,
@@ -28,6 +30,15 @@ impl Publisher {
             }
         });
         Self { confirmed, stop, thread }
+    }
+
+    /// Resolves once the broker has confirmed so many more.
+    pub async fn confirms(&self, more: u64) {
+        let (least, until) = (self.confirmed.load(Ordering::Relaxed) + more, Instant::now() + PATIENCE);
+        while self.confirmed.load(Ordering::Relaxed) < least {
+            assert!(Instant::now() < until, "the broker does not confirm {more} more");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Ends it, and returns how many the broker has confirmed.

@@ -111,8 +111,7 @@ fn split(x: f64) -> (f64, f64) {
 
 #[cfg(test)]
 mod tests {
-    // The whole point is what comes out to the bit.
-    #![allow(clippy::float_cmp)]
+    #![expect(clippy::float_cmp, reason = "the whole point is what comes out to the bit")]
 
     use super::*;
 

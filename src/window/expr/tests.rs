@@ -68,8 +68,7 @@ fn logic(expr: &Expr) -> Option<bool> {
     }
 }
 
-/// Short, as it stands in every line.
-#[allow(clippy::unnecessary_box_returns)]
+#[expect(clippy::unnecessary_box_returns, reason = "short, as it stands in every line")]
 fn b(expr: Expr) -> Box<Expr> {
     Box::new(expr)
 }
