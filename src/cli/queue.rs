@@ -164,10 +164,10 @@ fn print_stat(stat: &Stat, json: bool) -> anyhow::Result<()> {
         println!("{}", serde_json::to_string(stat)?);
         return Ok(());
     }
-    let Stat { epoch, disk_bytes, free_bytes, readings, notes, dead_letters } = stat;
+    let Stat { epoch, disk_bytes, free_bytes, readings, rows, notes, dead_letters } = stat;
     println!("epoch         {epoch}");
     println!("disk          {} used, {} free", ByteSize(*disk_bytes), ByteSize(*free_bytes));
-    for (name, log) in [("readings", readings), ("gaps", notes)] {
+    for (name, log) in [("readings", readings), ("rows", rows), ("gaps", notes)] {
         let LogStat { generations, oldest, end, delivered, waiting, disk_bytes } = log;
         println!(
             "{name:<13} {waiting} waiting (offsets {delivered} to {end}), oldest kept {oldest}, \

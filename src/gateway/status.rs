@@ -88,9 +88,12 @@ impl Board {
             },
             queue: http::Queue {
                 readings: road.queued_readings,
+                unfolded: 0,
+                rows: road.queued_rows,
                 oldest_age_seconds: road.oldest.map(|at| seconds(now.wall.0 - at.0)),
             },
             sources: self.sources.iter().map(source).collect(),
+            windows: Vec::new(),
             sink: http::Sink {
                 stream: self.config.kinesis.stream.clone(),
                 state: match road.mode {
@@ -103,6 +106,7 @@ impl Board {
                 last_success: road.last_success.map(|at| at.to_string()),
                 backoff_seconds: road.backoff_seconds,
                 delivered_readings: road.delivered_readings,
+                delivered_rows: road.delivered_rows,
             },
             dead_letters: dead::count(&*self.queue.store, &self.queue.dead).unwrap_or_default(),
             gaps: road.gaps,

@@ -35,7 +35,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
 pub use self::looks::{Answer, Look, Looks, Unanswered, Wanted, look};
-pub use self::status::{Queue, Sink, SinkState, Source, Status, Storage};
+pub use self::status::{Queue, Sink, SinkState, Source, Status, Storage, Window};
 
 use crate::config::Secret;
 use crate::metrics::Metrics;

@@ -19,6 +19,7 @@ pub struct Status {
     pub storage: Storage,
     pub queue: Queue,
     pub sources: Vec<Source>,
+    pub windows: Vec<Window>,
     pub sink: Sink,
     /// Letters held now.
     pub dead_letters: u64,
@@ -42,6 +43,9 @@ pub struct Storage {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Queue {
     pub readings: u64,
+    /// Readings that the windows have not seen yet; 0 without windows.
+    pub unfolded: u64,
+    pub rows: u64,
     /// `None` while it is empty.
     pub oldest_age_seconds: Option<f64>,
 }
@@ -58,6 +62,15 @@ pub struct Source {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Window {
+    pub name: String,
+    /// Open groups: keys times windows.
+    pub open: u64,
+    /// How far the watermark is behind the wall clock; `None` while nothing is open.
+    pub lag_seconds: Option<f64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sink {
     pub stream: String,
     pub state: SinkState,
@@ -68,6 +81,7 @@ pub struct Sink {
     pub backoff_seconds: f64,
     /// Since the start.
     pub delivered_readings: u64,
+    pub delivered_rows: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +129,9 @@ impl fmt::Display for Status {
         for source in &self.sources {
             writeln!(f, "source   {source}")?;
         }
+        for window in &self.windows {
+            writeln!(f, "window   {window}")?;
+        }
         writeln!(f, "sink     {}", self.sink)?;
         writeln!(f, "dead     {} letters", self.dead_letters)?;
         writeln!(f, "gaps     {}", self.gaps)
@@ -135,6 +152,9 @@ impl fmt::Display for Storage {
 impl fmt::Display for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} readings wait", self.readings)?;
+        if self.rows > 0 {
+            write!(f, " and {} rows", self.rows)?;
+        }
         let oldest = self.oldest_age_seconds.and_then(|age| Duration::try_from_secs_f64(age.round()).ok());
         oldest.map_or(Ok(()), |age| write!(f, ", the oldest for {}", humantime::format_duration(age)))
     }
@@ -146,13 +166,24 @@ impl fmt::Display for Source {
     }
 }
 
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} groups open", self.name, self.open)?;
+        self.lag_seconds.map_or(Ok(()), |lag| write!(f, ", its watermark {lag:.1} s behind"))
+    }
+}
+
 impl fmt::Display for Sink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}{}", self.stream, self.state, because(self.why.as_ref()))?;
         if self.backoff_seconds > 0.0 {
             write!(f, "; next attempt in {:.1} s", self.backoff_seconds)?;
         }
-        write!(f, "; {} readings delivered", self.delivered_readings)?;
+        write!(f, "; {} readings", self.delivered_readings)?;
+        if self.delivered_rows > 0 {
+            write!(f, " and {} rows", self.delivered_rows)?;
+        }
+        write!(f, " delivered")?;
         self.last_success.as_ref().map_or(Ok(()), |at| write!(f, ", last at {at}"))
     }
 }
@@ -185,8 +216,9 @@ pub(crate) mod tests {
             uptime_seconds: 3_725,
             clock_synced: true,
             storage: Storage { writable: true, full: false, why: None, bytes: 3 << 20, max_bytes: 2 << 30 },
-            queue: Queue { readings: 1_234, oldest_age_seconds: Some(89.6) },
+            queue: Queue { readings: 1_234, unfolded: 0, rows: 12, oldest_age_seconds: Some(89.6) },
             sources: vec![source("plant", None), source("hall", Some("connection refused"))],
+            windows: vec![Window { name: "climate_1m".into(), open: 40, lag_seconds: Some(31.25) }],
             sink: Sink {
                 stream: "telemetry".into(),
                 state: SinkState::BackingOff,
@@ -194,6 +226,7 @@ pub(crate) mod tests {
                 last_success: Some("2026-11-02T04:00:00Z".into()),
                 backoff_seconds: 12.25,
                 delivered_readings: 99,
+                delivered_rows: 0,
             },
             dead_letters: 3,
             gaps: 0,
@@ -231,9 +264,10 @@ pub(crate) mod tests {
 gateway  plant-7 · tidegate 0.1.0 · epoch 1793491234
 up       1h 2m 5s, since 2026-11-02T03:04:05Z
 storage  3.0 MiB of 2.0 GiB, writable
-queue    1234 readings wait, the oldest for 1m 30s
+queue    1234 readings wait and 12 rows, the oldest for 1m 30s
 source   plant (mqtt) connected
 source   hall (mqtt) down: connection refused
+window   climate_1m: 40 groups open, its watermark 31.2 s behind
 sink     telemetry backing off: no route to host; next attempt in 12.2 s; 99 readings delivered, last at 2026-11-02T04:00:00Z
 dead     3 letters
 gaps     0

@@ -50,7 +50,7 @@ impl Appender {
         assert!(!entries.is_empty(), "a group has entries");
         let sealed = self.seal.weight() >= self.generation_bytes;
         if sealed {
-            self.rotate()?;
+            self.turn()?;
         }
         let count = entries.len() as u64;
         let first = self.next.offset;
@@ -65,15 +65,30 @@ impl Appender {
 
     /// Makes everything appended durable, then shows it to the readers.
     pub fn sync(&mut self) -> Result<Place, StoreError> {
-        self.generation.sync()?;
+        self.persist()?;
+        Ok(self.show())
+    }
+
+    /// Makes everything appended durable, and leaves it unseen: it may yet be void.
+    pub(super) fn persist(&mut self) -> Result<(), StoreError> {
+        self.generation.sync()
+    }
+
+    /// Shows the readers what was made durable.
+    pub(super) fn show(&mut self) -> Place {
         self.log.show(self.next);
-        Ok(self.next)
+        self.next
     }
 
     /// Seals the generation and begins the next.
     pub fn rotate(&mut self) -> Result<(), StoreError> {
+        self.turn()?;
+        self.show();
+        Ok(())
+    }
+
+    fn turn(&mut self) -> Result<(), StoreError> {
         self.generation.seal()?;
-        self.log.show(self.next);
         let number = self.seal.number + 1;
         self.generation = self.log.create(number, Head::new(self.next, Some(self.seal)))?;
         self.seal = Seal::empty(number);

@@ -129,12 +129,16 @@ impl Identity {
 pub struct Mark {
     pub epoch: u64,
     pub readings: Place,
+    pub rows: Place,
     pub notes: Place,
+    pub state: Place,
     pub dead: Place,
+    /// Readings before this offset are folded.
+    pub folded: u64,
 }
 
 impl Mark {
-    const SIZE: usize = 7 * 8 + 4;
+    const SIZE: usize = 12 * 8 + 4;
 
     /// A mark that cannot be read is none: it only ever was a lower bound.
     pub fn load(store: &dyn Store) -> Result<Self, StoreError> {
@@ -149,18 +153,19 @@ impl Mark {
     fn write(self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(Self::SIZE);
         bytes.extend(self.epoch.to_be_bytes());
-        for place in [self.readings, self.notes, self.dead] {
+        for place in [self.readings, self.rows, self.notes, self.state, self.dead] {
             bytes.extend(place.offset.to_be_bytes());
             bytes.extend(place.chunk.to_be_bytes());
         }
+        bytes.extend(self.folded.to_be_bytes());
         seal(bytes)
     }
 
     fn read(bytes: &[u8]) -> Option<Self> {
         let bytes = unseal(bytes)?;
         let (words, []) = bytes.as_chunks::<8>() else { return None };
-        let &[epoch, ref places @ ..] = words else { return None };
-        let (&[readings, notes, dead], []) = places.as_chunks::<2>() else { return None };
+        let &[epoch, ref places @ .., folded] = words else { return None };
+        let (&[readings, rows, notes, state, dead], []) = places.as_chunks::<2>() else { return None };
         let place = |[offset, chunk]: [[u8; 8]; 2]| Place {
             offset: u64::from_be_bytes(offset),
             chunk: u64::from_be_bytes(chunk),
@@ -168,8 +173,11 @@ impl Mark {
         Some(Self {
             epoch: u64::from_be_bytes(epoch),
             readings: place(readings),
+            rows: place(rows),
             notes: place(notes),
+            state: place(state),
             dead: place(dead),
+            folded: u64::from_be_bytes(folded),
         })
     }
 }
@@ -213,8 +221,11 @@ mod tests {
         let mark = Mark {
             epoch: 9,
             readings: Place { offset: 1, chunk: 2 },
-            notes: Place { offset: 3, chunk: 4 },
-            dead: Place { offset: 5, chunk: u64::MAX },
+            rows: Place { offset: 3, chunk: 4 },
+            notes: Place { offset: 5, chunk: 6 },
+            state: Place { offset: 7, chunk: 8 },
+            dead: Place { offset: 9, chunk: u64::MAX },
+            folded: 10,
         };
         let bytes = mark.write();
         assert_eq!(bytes.len(), Mark::SIZE);

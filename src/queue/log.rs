@@ -73,6 +73,12 @@ pub(super) struct Opened {
     pub epoch: u64,
 }
 
+impl Opened {
+    pub fn split(self) -> (Log, Appender) {
+        (self.log, self.appender)
+    }
+}
+
 impl Log {
     /// Opens a log for looking only: nothing is put right. `durable` is where it is known to have been durable.
     pub(super) fn look(store: &Arc<dyn Store>, name: &'static str, durable: Place) -> Result<Self, StoreError> {
@@ -89,8 +95,23 @@ impl Log {
         durable: Place,
         generation_bytes: u64,
     ) -> Result<Opened, StoreError> {
+        Self::open_until(store, name, durable, None, generation_bytes)
+    }
+
+    /// Opens a log of which what lies at or past a place is void, durable or not.
+    pub(super) fn open_until(
+        store: &Arc<dyn Store>,
+        name: &'static str,
+        durable: Place,
+        until: Option<Place>,
+        generation_bytes: u64,
+    ) -> Result<Opened, StoreError> {
         let log = Self::row(store, name, true)?;
-        let tail = Tail::find(&log, durable)?;
+        let durable = durable.max(until.unwrap_or_default());
+        let mut tail = Tail::find(&log, durable)?;
+        if let Some(until) = until {
+            tail.cut(&log, until)?;
+        }
         let epoch = tail.epoch;
         let appender = Appender::after(&log, tail, durable, generation_bytes)?;
         log.show(appender.next());

@@ -15,6 +15,7 @@ pub struct Stat {
     pub disk_bytes: u64,
     pub free_bytes: u64,
     pub readings: LogStat,
+    pub rows: LogStat,
     pub notes: LogStat,
     pub dead_letters: u64,
 }
@@ -48,6 +49,7 @@ pub fn stat(queue: &Queue) -> Result<Stat, StoreError> {
         disk_bytes: store.used(None)?,
         free_bytes: store.disk()?.free,
         readings: log(&queue.readings, "readings", "readings")?,
+        rows: log(&queue.rows, "rows", "rows")?,
         notes: log(&queue.notes, "notes", "gaps")?,
         dead_letters: dead::count(store, &queue.dead)?,
     })
@@ -99,6 +101,8 @@ fn entry_json(epoch: u64, offset: u64, received: i64, entry: &Entry) -> Json {
         Entry::Down(source) => event("down", Some(source)),
         Entry::End => event("end", None),
         Entry::Letter(_) => event("letter", None),
+        Entry::State(_) => event("state", None),
+        Entry::Checkpoint(_) => event("checkpoint", None),
     }
 }
 

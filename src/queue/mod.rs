@@ -1,14 +1,14 @@
-//! The queue: five kinds of log in one data directory, and the one writer.
+//! The queue: five logs in one data directory, and the one writer.
 //!
 //! ```text
 //! data_dir/  LOCK  VERSION  identity  mark  cursors  purged  ballast
 //!            readings/NNNNNN/   what arrived
+//!            rows/NNNNNN/       what windows closed with
+//!            state/NNNNNN/      checkpoints of the fold
 //!            notes/NNNNNN/      the stream `gaps`: what is missing, and why
 //!            dead/NNNNNN/       dead letters
 //!            damaged/           the last generations that could not be read, kept for a person
 //! ```
-//!
-//! (The logs `rows` and `state` come with the windows.)
 //!
 //! ```text
 //!   inbox ──▶ writer ──▶ appender ──▶ generation ──▶ fsync ──▶ durable ──▶ readers
@@ -23,6 +23,7 @@
 //! - what cannot be read is named, from where to where.
 
 pub mod appender;
+pub mod checkpoint;
 pub mod chunk;
 pub mod cursors;
 pub mod dead;
@@ -39,6 +40,7 @@ pub mod writer;
 
 use std::sync::Arc;
 
+pub use checkpoint::{Checkpoints, FoldCommit, Restored};
 pub use cursors::{Cursor, Cursors, Span, StreamCursors};
 pub use entry::{Entry, Group, Letter};
 pub use files::{Identity, Lock, OpenError};
@@ -51,7 +53,7 @@ use crate::clock::Now;
 use files::Mark;
 
 /// The logs a data directory has.
-pub const LOGS: [&str; 3] = ["readings", "notes", "dead"];
+pub const LOGS: [&str; 5] = ["readings", "rows", "notes", "state", "dead"];
 
 /// The bytes after which a generation is full: small enough that opening one is quick and its memory small.
 const GENERATION_BYTES: u64 = 6 << 20;
@@ -67,10 +69,13 @@ pub fn generation_bytes(max_bytes: u64) -> u64 {
 pub struct Queue {
     pub store: Arc<dyn Store>,
     pub readings: Log,
+    pub rows: Log,
     pub notes: Log,
     pub dead: Log,
     pub identity: Identity,
     pub mark: Mark,
+    /// Where the fold stood.
+    pub restored: Restored,
 }
 
 impl Queue {
@@ -80,20 +85,31 @@ impl Queue {
         store.prepare()?;
         files::claim_version(&*store)?;
         let known = known_durable(&*store)?;
-        let readings = Log::open(&store, "readings", known.readings, generation_bytes)?;
-        let notes = Log::open(&store, "notes", known.notes, generation_bytes)?;
-        let dead = Log::open(&store, "dead", known.dead, generation_bytes)?;
-        let last = known.epoch.max(readings.epoch).max(notes.epoch).max(dead.epoch);
-        let identity = Identity::draw(&*store, now, last)?;
+        let open = |name, durable| Log::open(&store, name, durable, generation_bytes);
+        let readings = open("readings", known.readings)?;
+        let notes = open("notes", known.notes)?;
+        let dead = open("dead", known.dead)?;
+        let state = open("state", known.state)?;
+        let restored = Restored::newest(&state.log, known.folded)?;
+        let rows = Log::open_until(&store, "rows", known.rows, restored.rows_end, generation_bytes)?;
+        let last = [readings.epoch, rows.epoch, notes.epoch, state.epoch, dead.epoch].into_iter().max();
+        let identity = Identity::draw(&*store, now, known.epoch.max(last.unwrap_or_default()))?;
         let mark = Mark {
             epoch: identity.epoch,
             readings: readings.appender.next(),
+            rows: rows.appender.next(),
             notes: notes.appender.next(),
+            state: state.appender.next(),
             dead: dead.appender.next(),
+            folded: restored.position,
         };
         mark.store(&*store, true)?;
-        let appenders = Appenders { readings: readings.appender, notes: notes.appender, dead: dead.appender };
-        Ok((Self { store, readings: readings.log, notes: notes.log, dead: dead.log, identity, mark }, appenders))
+        let (readings, rows, notes, dead) = (readings.split(), rows.split(), notes.split(), dead.split());
+        let checkpoints = Checkpoints::new(state.appender, generation_bytes);
+        let appenders = Appenders { readings: readings.1, rows: rows.1, notes: notes.1, checkpoints, dead: dead.1 };
+        let queue =
+            Self { store, readings: readings.0, rows: rows.0, notes: notes.0, dead: dead.0, identity, mark, restored };
+        Ok((queue, appenders))
     }
 
     /// Opens a stopped gateway's directory to look into it; nothing is put right and nothing put aside.
@@ -103,8 +119,10 @@ impl Queue {
         let identity = files::read(&*store, "identity")?.unwrap_or_default();
         Ok(Self {
             readings: Log::look(&store, "readings", mark.readings)?,
+            rows: Log::look(&store, "rows", mark.rows)?,
             notes: Log::look(&store, "notes", mark.notes)?,
             dead: Log::look(&store, "dead", mark.dead)?,
+            restored: Restored::default(),
             store,
             identity,
             mark,
@@ -122,6 +140,7 @@ fn known_durable(store: &dyn Store) -> Result<Mark, StoreError> {
         lanes.map(|lane| lane.done).max().unwrap_or_default()
     };
     mark.readings.offset = mark.readings.offset.max(done("readings"));
+    mark.rows.offset = mark.rows.offset.max(done("rows"));
     mark.notes.offset = mark.notes.offset.max(done("gaps"));
     mark.dead.offset = mark.dead.offset.max(dead::purged(store)?);
     let delivered = cursors.streams.values().flat_map(|stream| stream.lanes.values());

@@ -64,6 +64,24 @@ impl Tail {
         Ok(tail)
     }
 
+    /// Makes what lies at or past `until` void. Generations that begin there go; the chunks of an earlier one stay
+    /// where they are, behind the place where its successor will begin.
+    pub fn cut(&mut self, log: &Log, until: Place) -> Result<(), StoreError> {
+        if self.end <= until {
+            return Ok(());
+        }
+        for number in log.numbers().into_iter().rev() {
+            match log.begin(number)? {
+                Some(begin) if begin < until => break,
+                Some(_) => log.discard(number)?,
+                None => {}
+            }
+        }
+        self.clean = None;
+        self.end = until;
+        Ok(())
+    }
+
     /// Reads a generation through, to the end of its last whole group.
     fn of(number: u32, generation: Arc<dyn Generation>, begin: Place) -> Result<Self, StoreError> {
         let (mut end, mut epoch) = (begin, 0);

@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::appender::Appender;
+use super::checkpoint::{Checkpoints, FoldCommit};
 use super::dead;
 use super::entry::{Entry, Letter, Stamp};
 use super::files::Mark;
@@ -37,6 +38,8 @@ const BURST_MESSAGES: usize = 4;
 const BURST_SILENCE: Duration = Duration::from_millis(2);
 const FOLLOWS_ACK: Duration = Duration::from_millis(5);
 const MARK_SYNC: Duration = Duration::from_secs(10);
+/// Rows in one entry group.
+const ROWS_A_GROUP: usize = 8_192;
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What the writer is told at the start.
@@ -54,8 +57,19 @@ pub enum Request {
     /// Gap records, for the stream `gaps`.
     Gaps(Vec<Reading>, oneshot::Sender<()>),
     Letters(Vec<Letter>, oneshot::Sender<()>),
+    /// Rows, state and position of the fold.
+    Fold(FoldCommit, oneshot::Sender<Folded>),
+    /// Nothing more will come: whatever window is open may close.
+    End(oneshot::Sender<()>),
     /// Throws away letters before this id; the answer is how many went.
     Purge(u64, oneshot::Sender<u64>),
+}
+
+/// What the fold hears of its commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Folded {
+    /// Whether the next commit should be a snapshot.
+    pub want_snapshot: bool,
 }
 
 /// What the status page says of the store.
@@ -67,7 +81,9 @@ pub struct StoreState {
 
 pub struct Appenders {
     pub readings: Appender,
+    pub rows: Appender,
     pub notes: Appender,
+    pub checkpoints: Checkpoints,
     pub dead: Appender,
 }
 
@@ -250,6 +266,14 @@ impl Writer {
                 self.append_letters(letters)?;
                 let _ = done.send(());
             }
+            Request::Fold(commit, done) => {
+                self.commit_fold(commit)?;
+                let _ = done.send(Folded { want_snapshot: self.appenders.checkpoints.want_snapshot() });
+            }
+            Request::End(done) => {
+                self.commit_entries(vec![Entry::End])?;
+                let _ = done.send(());
+            }
             Request::Purge(before, done) => {
                 let gone = dead::purge(&*self.store, &mut self.appenders.dead, before)?;
                 self.mark.dead = self.appenders.dead.next();
@@ -258,6 +282,32 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// Rows unseen, then the checkpoint that counts their readings, and only then the rows to be seen.
+    fn commit_fold(&mut self, mut commit: FoldCommit) -> Result<(), StoreError> {
+        let (stamp, epoch, position) = (self.stamp(), self.mark.epoch, commit.position);
+        let mut rows = std::mem::take(&mut commit.rows).into_iter().map(|reading| Entry::Reading { reading, age: 0 });
+        let mut sealed = false;
+        let mut bytes = 0;
+        loop {
+            let entries: Vec<_> = rows.by_ref().take(ROWS_A_GROUP).collect();
+            if entries.is_empty() {
+                break;
+            }
+            let appended = self.appenders.rows.append(epoch, stamp.clone(), entries)?;
+            (sealed, bytes) = (sealed | appended.sealed, bytes + appended.bytes);
+        }
+        if bytes > 0 {
+            self.appenders.rows.persist()?;
+        }
+        let rows_end = self.appenders.rows.next();
+        bytes += self.appenders.checkpoints.append(epoch, &stamp, commit, rows_end)?;
+        self.mark.rows = self.appenders.rows.show();
+        self.mark.state = self.appenders.checkpoints.next();
+        self.mark.folded = position;
+        self.retention.appended(bytes);
+        self.mark.store(&*self.store, sealed)
     }
 
     /// Looks whether there is room, and where it gets tight asks delivery to give up the oldest generation.

@@ -68,9 +68,12 @@ pub struct RoadState {
     pub last_success: Option<crate::reading::Micros>,
     pub backoff_seconds: f64,
     pub delivered_readings: u64,
+    pub delivered_rows: u64,
     pub gaps: u64,
     /// Readings committed and not yet settled.
     pub queued_readings: u64,
+    /// Rows that windows closed with, not settled.
+    pub queued_rows: u64,
     /// Arrival of the oldest of them.
     pub oldest: Option<crate::reading::Micros>,
 }

@@ -146,7 +146,7 @@ impl Windows {
                     self.go_to(0, &mut folded);
                     self.close_all(&mut folded);
                 }
-                Entry::Tick | Entry::Letter(_) => {}
+                Entry::Tick | Entry::Letter(_) | Entry::State(_) | Entry::Checkpoint(_) => {}
             }
         }
         self.go_to(0, &mut folded);

@@ -6,9 +6,10 @@
 //! group = version u8 (1) | flags u8 (1 = zstd) | epoch u64 | first u64 | count u32 | size u32 | body     big endian
 //! body  = CBOR [stamp, [series], [name], [entry]]              size bytes before compression
 //! stamp = [received µs, boot id, mono µs, synced]
-//! series = [source, device, {tag: value}]
+//! series = [source, device, {tag: value}]                     and on rows the window's name
 //! entry = [series, µs to add to received, or null where the payload has no time, age µs, name, value, name, value …]
 //!       | ["started"] | ["tick"] | ["up", source] | ["down", source] | ["end"] | ["letter", letter]
+//!       | ["state", piece] | ["checkpoint", {position, rows_end, snapshot, pieces}]
 //! ```
 //!
 //! Series and names are numbers into the group's own tables. `first` is the offset of the first entry, and the
@@ -21,6 +22,9 @@ mod write;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
+use super::log::Place;
 use crate::reading::{Micros, Reading};
 
 const VERSION: u8 = 1;
@@ -59,6 +63,22 @@ pub enum Entry {
     /// Nothing more will come: what is open may close.
     End,
     Letter(Box<Letter>),
+    /// A piece of the fold's state; the checkpoint behind it says of when.
+    State(Bytes),
+    Checkpoint(Checkpoint),
+}
+
+/// The fold's commit: what the pieces of state before it add up to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Checkpoint {
+    /// Every reading before this offset is in the state, or in a row.
+    pub position: u64,
+    /// Rows at or past this place are void: readings from `position` on make them anew.
+    pub rows_end: Place,
+    /// Whether its pieces are the whole state, or what has changed since the checkpoint before.
+    pub snapshot: bool,
+    /// How many entries before it are its pieces.
+    pub pieces: u32,
 }
 
 /// A dead letter: what could not become, or stay, a reading.
@@ -70,7 +90,7 @@ pub struct Letter {
     pub reason: Arc<str>,
     pub detail: String,
     #[serde(with = "byte_string")]
-    pub payload: bytes::Bytes,
+    pub payload: Bytes,
     /// The whole length, and its SHA-256 in hex where `payload` is only the beginning.
     pub length: u64,
     pub sha256: Option<String>,
@@ -202,6 +222,10 @@ impl Decoder {
 fn malformed<T>(why: impl Into<String>) -> Result<T, Malformed> {
     Err(Malformed(why.into()))
 }
+
+/// Bytes that are one value.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct ByteString(#[serde(with = "byte_string")] Bytes);
 
 /// CBOR has byte strings; serde's own `Vec<u8>` would be an array of numbers.
 mod byte_string {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 
-use super::{Entry, Group, Header, Malformed, Stamp};
+use super::{ByteString, Entry, Group, Header, Malformed, Stamp};
 use crate::reading::{Micros, Reading, Series, Value};
 
-type ReadSeries = (Arc<str>, Arc<str>, Vec<(Arc<str>, Arc<str>)>);
+#[derive(serde::Deserialize)]
+struct ReadSeries(Arc<str>, Arc<str>, Vec<(Arc<str>, Arc<str>)>, #[serde(default)] Option<Arc<str>>);
 
 #[derive(serde::Deserialize)]
 struct ReadBody((i64, Arc<str>, i64, bool), Vec<ReadSeries>, Vec<Arc<str>>, Vec<ReadEntry>);
@@ -24,7 +25,7 @@ impl ReadBody {
         let Self((received, boot, mono, synced), series, names, entries) = self;
         let series: Vec<_> = series
             .into_iter()
-            .map(|(source, device, tags)| Arc::new(Series { source, device, tags, window: None }))
+            .map(|ReadSeries(source, device, tags, window)| Arc::new(Series { source, device, tags, window }))
             .collect();
         let entries = entries
             .into_iter()
@@ -101,6 +102,8 @@ fn other<'de, A: SeqAccess<'de>>(kind: &str, row: &mut A) -> Result<Entry, A::Er
         "down" => need(row).map(Entry::Down),
         "end" => Ok(Entry::End),
         "letter" => need(row).map(Entry::Letter),
+        "state" => need(row).map(|ByteString(piece)| Entry::State(piece)),
+        "checkpoint" => need(row).map(Entry::Checkpoint),
         _ => Err(de::Error::custom(format_args!("an entry of kind {kind:?}"))),
     }
 }

@@ -24,6 +24,8 @@ fn every_kind() -> Group {
     ];
     let mut untimed = reading("b", &values[..1]);
     untimed.time = None;
+    let mut row = reading("", &[]);
+    row.series = Arc::new(Series { source: "window".into(), window: Some("climate_1m".into()), ..Series::default() });
     let letter = Letter {
         source: "plant".into(),
         origin: "a/b".into(),
@@ -42,6 +44,14 @@ fn every_kind() -> Group {
         Entry::Letter(Box::new(letter)),
         Entry::Down("plant".into()),
         Entry::End,
+        Entry::Reading { reading: row, age: 0 },
+        Entry::State(vec![0, 200, 7].into()),
+        Entry::Checkpoint(Checkpoint {
+            position: 9,
+            rows_end: Place { offset: 3, chunk: 2 },
+            snapshot: true,
+            pieces: 1,
+        }),
     ];
     Group { epoch: 5, first: 100, stamp: stamp(), entries }
 }
@@ -51,7 +61,7 @@ fn a_group_comes_back_as_it_was_written() {
     let group = every_kind();
     let bytes = Encoder::default().encode(&group);
     let header = Header::read(&bytes).unwrap();
-    assert_eq!((header.epoch, header.first, header.end()), (5, 100, 108));
+    assert_eq!((header.epoch, header.first, header.end()), (5, 100, 111));
     assert_eq!(Decoder::default().decode(&bytes).unwrap(), group);
 }
 

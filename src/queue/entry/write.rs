@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::ser::{Serialize, SerializeSeq, Serializer};
 
-use super::{Entry, Group};
+use super::{ByteString, Entry, Group};
 use crate::reading::{Plain, Series};
 
 /// The body of a group, before compression.
@@ -70,7 +70,11 @@ struct WrittenSeries<'a>(&'a Series);
 
 impl Serialize for WrittenSeries<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (&self.0.source, &self.0.device, &self.0.tags).serialize(serializer)
+        let Series { source, device, tags, window } = self.0;
+        match window {
+            None => (source, device, tags).serialize(serializer),
+            Some(window) => (source, device, tags, window).serialize(serializer),
+        }
     }
 }
 
@@ -101,6 +105,8 @@ impl Serialize for WrittenEntry<'_> {
             Entry::Down(source) => ["down", source].serialize(serializer),
             Entry::End => ["end"].serialize(serializer),
             Entry::Letter(letter) => ("letter", letter).serialize(serializer),
+            Entry::State(piece) => ("state", ByteString(piece.clone())).serialize(serializer),
+            Entry::Checkpoint(checkpoint) => ("checkpoint", checkpoint).serialize(serializer),
         }
     }
 }

@@ -73,7 +73,7 @@ impl Model {
                     self.connected.insert(source.to_string(), matches!(entry, Entry::Up(_)));
                 }
                 Entry::End => closed.extend(self.open.drain(..).map(|(_, expected)| expected)),
-                Entry::Tick | Entry::Letter(_) => {}
+                Entry::Tick | Entry::Letter(_) | Entry::State(_) | Entry::Checkpoint(_) => {}
             }
         }
         (0..left).for_each(|_| self.second(&mut closed));
