@@ -30,6 +30,8 @@ pub struct Rig {
     pub inbox: Inbox,
     requests: mpsc::Sender<Request>,
     pub queue: Queue,
+    /// Whether a window is open.
+    open: watch::Sender<bool>,
     shed_before: watch::Receiver<u64>,
     state: watch::Receiver<StoreState>,
     metrics: Arc<Metrics>,
@@ -37,7 +39,13 @@ pub struct Rig {
 }
 
 pub fn options() -> Options {
-    Options { linger: Duration::from_millis(250), when_full: WhenFull::Block, max_dead: 1 << 30, in_flight: 1_000 }
+    Options {
+        linger: Duration::from_millis(250),
+        when_full: WhenFull::Block,
+        max_dead: 1 << 30,
+        in_flight: 1_000,
+        tick: Duration::from_secs(1),
+    }
 }
 
 /// Starts a writer and waits until it has committed its start.
@@ -47,6 +55,7 @@ pub async fn start(store: Arc<dyn Store>, options: Options) -> Rig {
     let (inbox, items) = Inbox::new(1_000, 1 << 20, clock.clone());
     let (requests, asked) = mpsc::channel(4);
     let (shed_before, shed_asked) = watch::channel(0);
+    let (open, open_windows) = watch::channel(false);
     let state = watch::Sender::new(StoreState::default());
     let said = state.subscribe();
     let metrics = Metrics::new();
@@ -55,6 +64,7 @@ pub async fn start(store: Arc<dyn Store>, options: Options) -> Rig {
         appenders,
         inbox: items,
         requests: asked,
+        open_windows,
         shed_before,
         state,
         retention: Retention::new(store, MAX_BYTES, 0, GENERATION),
@@ -68,7 +78,7 @@ pub async fn start(store: Arc<dyn Store>, options: Options) -> Rig {
     let writer = tokio::spawn(writer.run());
     let begun = durable.wait_for(|durable| durable.offset > queue.mark.readings.offset);
     timeout(PATIENCE, begun).await.expect("the writer begins").unwrap();
-    Rig { inbox, requests, queue, shed_before: shed_asked, state: said, metrics, writer }
+    Rig { inbox, requests, queue, open, shed_before: shed_asked, state: said, metrics, writer }
 }
 
 pub fn delivery(text: &str) -> Delivery {
