@@ -114,10 +114,8 @@ impl Fold {
         let Options { specs, checkpoint_interval, forward_readings } = options;
         let idle = specs.is_empty() && !restored.known;
         let log = queue.readings.clone();
-        let position = match specs.is_empty() {
-            true => log.durable().offset,
-            false => restored.position.max(log.oldest()?.offset),
-        };
+        let begin = restored.position.max(log.oldest()?.offset);
+        let position = if specs.is_empty() { log.durable().offset } else { begin };
         let metrics = losses.metrics.clone();
         let windows = restore(specs, restored, &metrics);
         tells.folded.send_replace(position);

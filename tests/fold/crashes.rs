@@ -1,5 +1,6 @@
 //! The power goes at every operation of the store: rows are always what the committed readings make up, each once.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,6 +100,8 @@ async fn operations() -> u64 {
     assert!(world.live(Some(u64::MAX)).await);
     let operations = u64::MAX - world.store.faults.lock().unwrap().power_lasts.unwrap();
     world.check().await;
+    let kept = world.store.generations("state").unwrap();
+    assert!(kept.len() <= 3 && kept[0] > 2, "snapshots take the place of what was before: {kept:?}");
     operations
 }
 
@@ -120,4 +123,45 @@ async fn rows_are_what_was_committed_whenever_the_power_goes() {
         world.store.faults.lock().unwrap().power_lasts = None;
         world.check().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_groups_that_close_at_once_are_there_once_whenever_the_power_goes() {
+    let operations = u64::MAX - close_ten_thousand(u64::MAX).await;
+    assert!(operations >= 8, "{operations}");
+    for power in 0..operations {
+        assert_eq!(close_ten_thousand(power).await, 0, "the power does not go after {power} of {operations}");
+    }
+}
+
+/// Closes them with power for so many operations, checks the rows after a start, and says what was left of the power.
+async fn close_ten_thousand(power: u64) -> u64 {
+    let windows = "[[window]]\nname = \"w\"\nsql = \"SELECT device, COUNT(*) AS n FROM readings \
+                   GROUP BY device, TUMBLE(time, INTERVAL '1' HOUR)\"\n";
+    let (config, clock, lossy) = (config(windows), Clock::hand(START), Arc::new(LossyStore::default()));
+    let store: Arc<dyn Store> = lossy.clone();
+    let mut life = Life::begin(&store, &clock, &config).unwrap();
+    for thousand in 0..10 {
+        let readings = (0..1_000).map(|n| of_device(thousand * 1_000 + n)).collect();
+        assert!(life.commit_all(readings).await);
+    }
+    assert!(life.folded().await);
+    lossy.faults.lock().unwrap().power_lasts = Some(power);
+    life.finish().await;
+    life.end().await;
+    lossy.cut(Survives::Prefix, &mut Rng::with_seed(power));
+    let left = lossy.faults.lock().unwrap().power_lasts.take().unwrap();
+    let mut life = Life::begin(&store, &clock, &config).unwrap();
+    assert!(life.finish().await);
+    let rows = all(&life.queue.rows);
+    life.end().await;
+    let devices: BTreeSet<_> = rows.iter().map(|(.., row)| row.series.device.clone()).collect();
+    assert_eq!((rows.len(), devices.len()), (10_000, 10_000), "power for {power}");
+    assert!(rows.iter().all(|(.., row)| row.fields[1].1 == Value::I64(1)));
+    left
+}
+
+fn of_device(n: usize) -> Reading {
+    let series = Series { source: "plant".into(), device: format!("d{n}").into(), ..Series::default() };
+    Reading { time: Some(START), series: Arc::new(series), fields: vec![("x".into(), Value::I64(1))] }
 }

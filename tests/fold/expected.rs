@@ -13,16 +13,19 @@ pub const WINDOWS: &str = r#"
 [[window]]
 name = "tumbling"
 watermark = "1s"
+checkpoint_interval = "2s"
 sql = """SELECT device, COUNT(*) AS n, SUM(x) AS sum, MIN(x) AS least, MAX(x) AS most
          FROM readings GROUP BY device, TUMBLE(time, INTERVAL '1' SECOND)"""
 [[window]]
 name = "hopping"
 watermark = "1s"
+checkpoint_interval = "2s"
 sql = """SELECT device, FIRST_VALUE(x) AS first, LAST_VALUE(x) AS last, HOP_START(time, INTERVAL '1' SECOND, INTERVAL '3' SECOND) AS start
          FROM readings GROUP BY device, HOP(time, INTERVAL '1' SECOND, INTERVAL '3' SECOND)"""
 [[window]]
 name = "session"
 watermark = "1s"
+checkpoint_interval = "2s"
 by = "source"
 sql = """SELECT COUNT(*) AS n, SESSION_START(time, INTERVAL '400' MILLISECOND) AS start
          FROM readings GROUP BY SESSION(time, INTERVAL '400' MILLISECOND)"""

@@ -73,7 +73,12 @@ impl Life {
         };
         let options = fold::Options {
             specs: config.windows.iter().map(|window| window.spec.clone()).collect(),
-            checkpoint_interval: Duration::from_secs(2),
+            checkpoint_interval: config
+                .windows
+                .iter()
+                .map(|window| window.checkpoint_interval)
+                .min()
+                .unwrap_or_default(),
             forward_readings: config.forward.readings,
         };
         let losses = Losses {
@@ -93,7 +98,11 @@ impl Life {
 
     /// Commits a reading; `false` where it was not acknowledged.
     pub async fn commit(&self, reading: Reading) -> bool {
-        let delivery = Delivery { readings: vec![reading], rejects: Vec::new(), weight: 100 };
+        self.commit_all(vec![reading]).await
+    }
+
+    pub async fn commit_all(&self, readings: Vec<Reading>) -> bool {
+        let delivery = Delivery { readings, rejects: Vec::new(), weight: 100 };
         match self.inbox.put(delivery).await {
             Ok(receipt) => receipt.await.is_ok(),
             Err(_) => false,

@@ -2,4 +2,5 @@
 
 mod crashes;
 mod expected;
+mod going_on;
 mod life;

@@ -346,6 +346,26 @@ async fn a_newest_generation_that_is_all_there_is_is_sealed_so_that_it_can_be_gi
 }
 
 #[tokio::test(start_paused = true)]
+async fn ticks_are_written_while_a_window_is_open_and_nothing_else_is() {
+    let rig = start(Arc::new(LossyStore::default()), Options { linger: Duration::ZERO, ..options() }).await;
+    let end = || rig.queue.readings.durable().offset;
+    let begun = end();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(end(), begun, "no window is open");
+    rig.open.send_replace(true);
+    tokio::time::sleep(millis(10_500)).await;
+    assert_eq!(end() - begun, 11, "one at once, since it has been silent for long");
+    for _ in 0..20 {
+        rig.put(delivery("x")).await.await.unwrap();
+        tokio::time::sleep(millis(500)).await;
+    }
+    assert_eq!(end() - begun, 31, "readings tell the time as well");
+    rig.open.send_replace(false);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(end() - begun <= 32);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_mark_is_synced_at_each_seal() {
     let store = Arc::new(LossyStore::default());
     let rig = start(store.clone(), options()).await;
