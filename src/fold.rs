@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use crate::batch::lane::Removed;
 use crate::metrics::Metrics;
-use crate::queue::{Entry, FoldCommit, Group, Log, Queue, Reader, Request, Restored, Step, StoreError};
+use crate::queue::{Entry, FoldCommit, Group, Log, Queue, Reader, Request, Restored, ShedBefore, Step, StoreError};
 use crate::reading::{Micros, Reading};
 use crate::sink::losses::{Gap, Losses};
 use crate::window::{Closed, Counts, Folded, Spec, Stat, Windows};
@@ -64,7 +64,7 @@ pub struct Options {
 
 /// What the fold tells others.
 pub struct Tells {
-    /// Every reading before this offset is on stable storage in rows and state.
+    /// Every reading before this offset is on stable storage in rows and state; without windows every one there is.
     pub folded: watch::Sender<u64>,
     /// Whether a window is open, and time has to pass for it.
     pub open: watch::Sender<bool>,
@@ -81,7 +81,7 @@ pub struct Fold {
     idle: bool,
     writer: mpsc::Sender<Request>,
     /// Where the queue is full, readings before this offset are asked for.
-    shed_before: watch::Receiver<u64>,
+    shed_before: watch::Receiver<ShedBefore>,
     losses: Losses,
     tells: Tells,
     metrics: Arc<Metrics>,
@@ -108,7 +108,7 @@ impl Fold {
         queue: &Queue,
         restored: Restored,
         losses: Losses,
-        shed_before: watch::Receiver<u64>,
+        shed_before: watch::Receiver<ShedBefore>,
         tells: Tells,
     ) -> Result<Self, StoreError> {
         let Options { specs, checkpoint_interval, forward_readings } = options;
@@ -118,7 +118,7 @@ impl Fold {
         let position = if specs.is_empty() { log.durable().offset } else { begin };
         let metrics = losses.metrics.clone();
         let windows = restore(specs, restored, &metrics);
-        tells.folded.send_replace(position);
+        tells.folded.send_replace(if windows.is_empty() { u64::MAX } else { position });
         let now = Instant::now();
         let pending = Pending {
             rows: Vec::new(),
@@ -229,7 +229,7 @@ impl Fold {
     /// When the next commit is due.
     fn commit_at(&self) -> Instant {
         let Pending { rows, position, committed, committed_at, .. } = &self.pending;
-        let wanted = *self.shed_before.borrow() > *committed;
+        let wanted = self.shed_before.borrow().readings > *committed;
         match rows.len() {
             ROWS_MAX.. => *committed_at,
             _ if position == committed => *committed_at + LONG,
@@ -260,7 +260,7 @@ impl Fold {
 
     /// Tells how far it is, and now and then how the windows stand.
     fn tell(&mut self, committed: bool) {
-        if committed {
+        if committed && !self.windows.is_empty() {
             self.tells.folded.send_replace(self.pending.committed);
         }
         let open = self.windows.is_open();

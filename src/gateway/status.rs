@@ -119,11 +119,7 @@ impl Board {
 
     /// Entries that the windows have not committed yet.
     fn unfolded(&self) -> u64 {
-        let unfolded = if self.config.windows.is_empty() {
-            0
-        } else {
-            self.queue.readings.durable().offset.saturating_sub(*self.folded.borrow())
-        };
+        let unfolded = self.queue.readings.durable().offset.saturating_sub(*self.folded.borrow());
         self.metrics.unfolded_readings.set(unfolded as i64);
         unfolded
     }

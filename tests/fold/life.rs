@@ -9,7 +9,7 @@ use tidegate::fold::{self, Fold, Tells};
 use tidegate::metrics::Metrics;
 use tidegate::queue::retention::Retention;
 use tidegate::queue::writer::{Options, StoreState};
-use tidegate::queue::{Entry, Log, OpenError, Queue, Reader, Request, Step, Store, Writer};
+use tidegate::queue::{Entry, Log, OpenError, Queue, Reader, Request, ShedBefore, Step, Store, Writer};
 use tidegate::reading::{Micros, Reading};
 use tidegate::sink::RoadState;
 use tidegate::sink::losses::Losses;
@@ -34,7 +34,7 @@ pub struct Life {
     pub folded: watch::Receiver<u64>,
     pub queue: Arc<Queue>,
     pub metrics: Arc<Metrics>,
-    shed_before: watch::Sender<u64>,
+    shed_before: watch::Sender<ShedBefore>,
     tasks: [JoinHandle<()>; 2],
     stop: watch::Sender<bool>,
 }
@@ -62,7 +62,7 @@ impl Life {
             inbox: items,
             requests: asked,
             open_windows,
-            shed_before: watch::Sender::new(0),
+            shed_before: watch::Sender::new(ShedBefore::default()),
             state: watch::Sender::new(StoreState::default()),
             retention: Retention::new(store.clone(), 1 << 30, 0, GENERATION),
             options,
@@ -87,7 +87,7 @@ impl Life {
             state: watch::Sender::new(RoadState::default()),
             metrics: metrics.clone(),
         };
-        let shed_before = watch::Sender::new(0);
+        let shed_before = watch::Sender::new(ShedBefore::default());
         let tells = Tells { folded, open, stats: watch::Sender::new(Vec::new()) };
         let fold = Fold::take_up(options, &queue, restored, losses, shed_before.subscribe(), tells)?;
         let (stop, stops) = watch::channel(false);
@@ -128,7 +128,7 @@ impl Life {
     }
 
     pub fn ask_to_shed(&self, before: u64) {
-        self.shed_before.send_replace(before);
+        self.shed_before.send_replace(ShedBefore { readings: before, rows: 0 });
     }
 
     /// The process is gone.
