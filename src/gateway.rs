@@ -16,11 +16,11 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 
 use crate::clock::{self, Clock};
 use crate::config::{self, Config};
-use crate::fold::{self, Fold, FoldError, Tells};
+use crate::fold::{Fold, FoldError, Tells};
 use crate::http;
 use crate::metrics::Metrics;
 use crate::queue::files::host_name;
@@ -30,21 +30,22 @@ use crate::queue::{self, Lock, OpenError, Queue, Request, ShedBefore, SledStore,
 use crate::sink::RoadState;
 use crate::sink::delivery::DeliveryError;
 use crate::sink::losses::Losses;
-use crate::source::mqtt::{self, MqttError};
-use crate::source::{Inbox, State};
+use crate::source::Inbox;
+use crate::source::mqtt::MqttError;
 
 mod looks;
 mod road;
+mod sources;
 mod status;
+mod thread;
+mod windows;
 
 use road::Road;
+use sources::Sources;
+use thread::{Ended, OnThread, on_thread};
 
 /// The inbox holds this many bytes of payloads at the most.
 const INBOX_BYTES: usize = 64 << 20;
-/// A tick is an fsync: the card is spared.
-const TICK_MIN: Duration = Duration::from_secs(1);
-const TICK_MAX: Duration = Duration::from_secs(10);
-
 /// Why a gateway did not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
@@ -88,7 +89,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> R
     let id = gateway_id(&config.gateway, &queue);
     tracing::info!(gateway = &*id, epoch = queue.identity.epoch, data_dir = %dir.display(), "started");
 
-    let in_flight = config.sources.iter().map(in_flight);
+    let in_flight = config.sources.iter().map(sources::in_flight);
     let (inbox, items) = Inbox::new(in_flight.clone().sum::<usize>() + 64, INBOX_BYTES, clock.clone());
     let (requests, asked) = mpsc::channel(16);
     let (shed_before, shed_asked) = watch::channel(ShedBefore::default());
@@ -108,7 +109,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> R
             linger: config.queue.commit_linger,
             when_full: config.queue.when_full,
             max_dead: config.queue.max_dead,
-            tick: tick(&config.windows),
+            tick: windows::tick(&config.windows),
             in_flight: in_flight.min().unwrap_or(1),
         },
         clock: clock.clone(),
@@ -122,15 +123,10 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> R
     let road_state = watch::Sender::new(RoadState::default());
     let (folded, how_far) = watch::channel(0);
     let (stats, windows_seen) = watch::channel(Vec::new());
-    let options = fold::Options {
-        checkpoint_interval: config.windows.iter().map(|window| window.checkpoint_interval).min().unwrap_or_default(),
-        specs: config.windows.iter().map(|window| window.spec.clone()).collect(),
-        forward_readings: config.forward.readings,
-    };
     let losses =
         Losses { gateway: id.clone(), writer: requests.clone(), state: road_state.clone(), metrics: metrics.clone() };
     let tells = Tells { folded, open, stats };
-    let fold = Fold::take_up(options, &queue, restored, losses, shed_asked.clone(), tells)?;
+    let fold = Fold::take_up(windows::options(&config), &queue, restored, losses, shed_asked.clone(), tells)?;
     let fold_stops = delivery_stops.clone();
     let fold = on_thread("fold", move || fold.run(fold_stops));
     let road = Road {
@@ -146,7 +142,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> R
     let delivery = on_thread("delivery", move || road.run(delivery_stops));
 
     let (stop_sources, sources_stop) = watch::channel(false);
-    let (sources, states) = start_sources(&config, &id, &inbox, &metrics, &sources_stop);
+    let (sources, states) = sources::start(&config, &id, &inbox, &metrics, &sources_stop);
     drop(inbox);
 
     let (stop_http, http_stops) = oneshot::channel::<()>();
@@ -252,70 +248,6 @@ fn gateway_id(gateway: &config::Gateway, queue: &Queue) -> Arc<str> {
         None => format!("{}-{}", host_name(), queue.identity.suffix).into(),
     }
 }
-
-/// How often time passes in the log while a window is open and nothing else tells of it: some ten times within what
-/// the windows wait for.
-fn tick(windows: &[config::Window]) -> Duration {
-    let waits = windows.iter().map(|window| window.spec.idle_timeout.min(window.spec.watermark));
-    let shortest = Duration::from_micros(waits.min().unwrap_or_default().unsigned_abs());
-    (shortest / 10).clamp(TICK_MIN, TICK_MAX)
-}
-
-fn in_flight(source: &config::Source) -> usize {
-    match source {
-        config::Source::Mqtt(mqtt) => mqtt.in_flight.into(),
-    }
-}
-
-type States = Vec<(config::Source, watch::Receiver<State>)>;
-type Sources = JoinSet<Result<(), GatewayError>>;
-
-fn start_sources(
-    config: &Config,
-    id: &Arc<str>,
-    inbox: &Inbox,
-    metrics: &Arc<Metrics>,
-    stop: &watch::Receiver<bool>,
-) -> (Sources, States) {
-    let mut tasks = JoinSet::new();
-    let mut states = Vec::new();
-    for source in &config.sources {
-        let (says, state) = watch::channel(State::Connecting);
-        states.push((source.clone(), state));
-        let config::Source::Mqtt(mqtt) = source.clone();
-        let (id, dir, inbox) = (id.clone(), config.gateway.data_dir.clone(), inbox.clone());
-        let (metrics, mut stop) = (metrics.clone(), stop.clone());
-        tasks.spawn(async move {
-            let name = mqtt.name.clone();
-            let stopped = async move {
-                let _ = stop.wait_for(|stop| *stop).await;
-            };
-            let ended = mqtt::run(mqtt, &id, &dir, inbox, says, metrics, stopped).await;
-            ended.map_err(|source| GatewayError::Source { name, source })
-        });
-    }
-    (tasks, states)
-}
-
-/// Runs a future on a thread of its own, where it may block.
-fn on_thread<T, F>(name: &str, make: impl FnOnce() -> F + Send + 'static) -> OnThread<T>
-where
-    T: Send + 'static,
-    F: Future<Output = T>,
-{
-    let (done, ended) = oneshot::channel();
-    let body = move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let _ = done.send(runtime.map(|runtime| runtime.block_on(make())));
-    };
-    // Without a thread `done` is dropped, and the receiver says that this part has ended.
-    let _ = std::thread::Builder::new().name(name.to_owned()).spawn(body);
-    ended
-}
-
-/// How a part on a thread of its own ends.
-type OnThread<T> = oneshot::Receiver<std::io::Result<T>>;
-type Ended<T> = Result<std::io::Result<T>, oneshot::error::RecvError>;
 
 fn written(ended: Ended<Result<(), StoreError>>, dir: &std::path::Path) -> Result<(), GatewayError> {
     let Ok(Ok(result)) = ended else { return Err(GatewayError::Lost) };

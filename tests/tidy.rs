@@ -87,7 +87,7 @@ fn each_dependency_touches_its_own_place() {
 
 #[test]
 fn who_confirms_and_who_moves_a_cursor() {
-    only_in("ack.confirm(", &["queue/writer.rs"]);
+    only_in("ack.confirm(", &["queue/writer/"]);
     only_in("cursors.store(", &["sink/delivery.rs"]);
     let log = files().into_iter().find(|file| file.path == "queue/appender.rs").unwrap();
     let (before, _) = log.code.split_once("pub struct Appender").unwrap();

@@ -153,6 +153,7 @@ mod tests {
     /// A commented key as if it were set.
     fn uncommented(line: &str) -> String {
         match line.trim_start().strip_prefix("# ") {
+            Some(section) if section.starts_with('[') => section.to_owned(),
             Some(key) if key.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')) => key.to_owned(),
             _ => line.to_owned(),
         }

@@ -14,11 +14,16 @@
 //! - when the queue is full nothing is taken from the inbox, but what delivery asks for is still written, since
 //!   that is what makes room.
 
+mod gather;
+mod room;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use gather::Gathered;
 
 use super::appender::Appender;
 use super::checkpoint::{Checkpoints, FoldCommit};
@@ -27,16 +32,12 @@ use super::entry::{Entry, Letter, Stamp};
 use super::files::Mark;
 use super::retention::{Retention, Room};
 use super::store::{Store, StoreError};
-use crate::clock::{Clock, Mono};
+use crate::clock::Clock;
 use crate::config::WhenFull;
 use crate::metrics::Metrics;
 use crate::reading::Reading;
-use crate::source::{Ack, Delivery, Item};
+use crate::source::Item;
 
-const CLOSE_BYTES: usize = 64 * 1024;
-const CLOSE_MESSAGES: usize = 4096;
-const BURST_MESSAGES: usize = 4;
-const BURST_SILENCE: Duration = Duration::from_millis(2);
 const FOLLOWS_ACK: Duration = Duration::from_millis(5);
 const MARK_SYNC: Duration = Duration::from_secs(10);
 /// Rows in one entry group.
@@ -115,35 +116,6 @@ pub struct Writer {
     pub metrics: Arc<Metrics>,
 }
 
-/// Messages on their way into one entry group.
-#[derive(Default)]
-struct Gathered {
-    deliveries: Vec<(Delivery, Mono, Ack, OwnedSemaphorePermit)>,
-    events: Vec<(usize, Entry)>,
-    bytes: usize,
-}
-
-impl Gathered {
-    fn add(&mut self, item: Item) {
-        match item {
-            Item::Delivery { delivery, at, ack, room } => {
-                self.bytes += delivery.weight;
-                self.deliveries.push((delivery, at, ack, room));
-            }
-            Item::Up(source) => self.events.push((self.deliveries.len(), Entry::Up(source))),
-            Item::Down(source) => self.events.push((self.deliveries.len(), Entry::Down(source))),
-        }
-    }
-
-    fn messages(&self) -> usize {
-        self.deliveries.len()
-    }
-
-    fn is_large(&self) -> bool {
-        self.bytes >= CLOSE_BYTES || self.messages() >= CLOSE_MESSAGES
-    }
-}
-
 impl Writer {
     /// Writes until every source and everyone with a request is gone.
     pub async fn run(mut self) -> Result<(), StoreError> {
@@ -194,28 +166,6 @@ impl Writer {
         self.commit(gathered)?;
         self.metrics.commit_seconds.observe(opened.elapsed().as_secs_f64());
         Ok(Instant::now())
-    }
-
-    async fn gather(&mut self, first: Item, opened: Instant, follows_ack: bool) -> Gathered {
-        let deadline = opened + self.options.linger;
-        let mut gathered = Gathered::default();
-        gathered.add(first);
-        loop {
-            while !gathered.is_large()
-                && let Ok(item) = self.inbox.try_recv()
-            {
-                gathered.add(item);
-            }
-            if gathered.is_large() || gathered.messages() >= self.options.in_flight {
-                return gathered;
-            }
-            let burst = follows_ack || gathered.messages() >= BURST_MESSAGES;
-            let until = if burst { deadline.min(Instant::now() + BURST_SILENCE) } else { deadline };
-            match timeout_at(until, self.inbox.recv()).await {
-                Ok(Some(item)) => gathered.add(item),
-                Ok(None) | Err(_) => return gathered,
-            }
-        }
     }
 
     /// Appends, makes durable, and only then confirms.
@@ -332,56 +282,8 @@ impl Writer {
         self.mark.store(&*self.store, sealed)
     }
 
-    /// Looks whether there is room, and where it gets tight asks delivery to give up the oldest generation.
-    fn make_room(&mut self) -> Result<Room, StoreError> {
-        let mut room = self.retention.look()?;
-        if room > Room::Enough && self.options.when_full == WhenFull::ShedOldest {
-            self.retention.forget();
-            room = self.retention.look()?;
-            if room > Room::Enough {
-                self.ask_to_shed(room)?;
-            }
-        }
-        let now = StoreState { full: room == Room::Full, used_bytes: self.retention.used() };
-        let turned = self.state.send_replace(now).full != now.full;
-        self.metrics.queue_full.set(now.full.into());
-        match (turned, now.full) {
-            (true, true) => tracing::warn!(used_bytes = now.used_bytes, "the queue is full; sources are held back"),
-            (true, false) => tracing::info!(used_bytes = now.used_bytes, "the queue has room again"),
-            (false, _) => {}
-        }
-        Ok(room)
-    }
-
-    /// Asks for the oldest readings; and where there are none, and not before it is full, for the oldest rows.
-    fn ask_to_shed(&mut self, room: Room) -> Result<(), StoreError> {
-        let mut asked = *self.shed_before.borrow();
-        let Appenders { readings, rows, .. } = &mut self.appenders;
-        if let Some(end) = oldest_end(readings)? {
-            asked.readings = end.max(asked.readings);
-        } else if room == Room::Full
-            && let Some(end) = oldest_end(rows)?
-        {
-            asked.rows = end.max(asked.rows);
-        }
-        self.shed_before.send_if_modified(|before| std::mem::replace(before, asked) != asked);
-        Ok(())
-    }
-
     fn stamp(&self) -> Stamp {
         let now = self.clock.now();
         Stamp { received: now.wall.0, boot: self.boot.clone(), mono: now.mono.0, synced: now.synced() }
-    }
-}
-
-/// Where the oldest generation of a log ends, sealing it where it is the only one; `None` where that is empty.
-fn oldest_end(log: &mut Appender) -> Result<Option<u64>, StoreError> {
-    match log.log().oldest_end()? {
-        Some(end) => Ok(Some(end.offset)),
-        None if log.is_fresh() => Ok(None),
-        None => {
-            log.rotate()?;
-            Ok(Some(log.next().offset))
-        }
     }
 }

@@ -13,22 +13,20 @@
 //! - what was folded since the last commit is in memory alone, and is folded again after a crash;
 //! - `folded` tells others of readings that are on stable storage in rows and state, never of more.
 
+mod rows;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_wire::Series;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::batch::lane::Removed;
 use crate::metrics::Metrics;
-use crate::queue::{Entry, FoldCommit, Group, Log, Queue, Reader, Request, Restored, ShedBefore, Step, StoreError};
-use crate::reading::{Micros, Reading};
+use crate::queue::{FoldCommit, Group, Log, Queue, Reader, Request, Restored, ShedBefore, Step, StoreError};
+use crate::reading::Reading;
 use crate::sink::losses::{Gap, Losses};
-use crate::window::{Closed, Counts, Folded, Spec, Stat, Windows};
-
-/// The source of rows.
-pub const SOURCE: &str = "window";
+use crate::window::{Counts, Folded, Spec, Stat, Windows};
 
 /// How many groups are folded before anything else gets its turn.
 const GROUPS_A_TURN: usize = 64;
@@ -207,9 +205,9 @@ impl Fold {
         for row in &rows {
             self.metrics.window_rows.with_label_values(&[&*row.window]).inc();
         }
-        self.pending.rows.extend(rows.into_iter().map(row));
+        self.pending.rows.extend(rows.into_iter().map(rows::row));
         if !self.forward_readings {
-            let late = late.into_iter().map(|(offset, reading)| marked_late(reading, arrival(&group, offset)));
+            let late = late.into_iter().map(|(offset, reading)| rows::late(reading, &group, offset));
             self.pending.rows.extend(late);
         }
     }
@@ -293,28 +291,6 @@ fn restore(specs: Vec<Spec>, restored: Restored, metrics: &Metrics) -> Windows {
         metrics.window_lost.with_label_values(&[&*lost.window]).inc_by(lost.open as u64);
     }
     windows
-}
-
-/// A row as a log holds it.
-fn row(closed: Closed) -> Reading {
-    let Closed { window, device, start: _, end, fields } = closed;
-    let series = Series { source: SOURCE.into(), device, tags: Vec::new(), window: Some(window) };
-    Reading { time: Some(Micros(end)), series: Arc::new(series), fields }
-}
-
-/// A reading that came too late for every window, to be delivered as it is.
-fn marked_late(mut reading: Reading, arrived: Micros) -> Reading {
-    reading.time.get_or_insert(arrived);
-    Arc::make_mut(&mut reading.series).tags.push(("late".into(), "true".into()));
-    reading
-}
-
-/// When the entry at this offset arrived.
-fn arrival(group: &Group, offset: u64) -> Micros {
-    match group.entries.get((offset - group.first) as usize) {
-        Some(Entry::Reading { age, .. }) => group.received(*age),
-        _ => group.received(0),
-    }
 }
 
 fn count(metrics: &Metrics, window: &str, counts: Counts) {

@@ -1,0 +1,47 @@
+//! The sources of the configuration, each in a task of its own.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::GatewayError;
+use crate::config::{self, Config};
+use crate::metrics::Metrics;
+use crate::source::{Inbox, State, mqtt};
+
+pub fn in_flight(source: &config::Source) -> usize {
+    match source {
+        config::Source::Mqtt(mqtt) => mqtt.in_flight.into(),
+    }
+}
+
+pub type States = Vec<(config::Source, watch::Receiver<State>)>;
+pub type Sources = JoinSet<Result<(), GatewayError>>;
+
+pub fn start(
+    config: &Config,
+    id: &Arc<str>,
+    inbox: &Inbox,
+    metrics: &Arc<Metrics>,
+    stop: &watch::Receiver<bool>,
+) -> (Sources, States) {
+    let mut tasks = JoinSet::new();
+    let mut states = Vec::new();
+    for source in &config.sources {
+        let (says, state) = watch::channel(State::Connecting);
+        states.push((source.clone(), state));
+        let config::Source::Mqtt(mqtt) = source.clone();
+        let (id, dir, inbox) = (id.clone(), config.gateway.data_dir.clone(), inbox.clone());
+        let (metrics, mut stop) = (metrics.clone(), stop.clone());
+        tasks.spawn(async move {
+            let name = mqtt.name.clone();
+            let stopped = async move {
+                let _ = stop.wait_for(|stop| *stop).await;
+            };
+            let ended = mqtt::run(mqtt, &id, &dir, inbox, says, metrics, stopped).await;
+            ended.map_err(|source| GatewayError::Source { name, source })
+        });
+    }
+    (tasks, states)
+}
