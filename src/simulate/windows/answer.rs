@@ -126,6 +126,8 @@ pub fn name(value: Option<&Value>) -> String {
         Some(Value::Text(text)) => format!("{text:?}"),
         Some(Value::Bool(on)) => on.to_string(),
         // Whole floats have no point, and all digits: as integers have.
-        Some(number) => integer(number).map_or_else(|| (float(number).unwrap_or(0.0) + 0.0).to_string(), |n| n.to_string()),
+        Some(number) => {
+            integer(number).map_or_else(|| (float(number).unwrap_or(0.0) + 0.0).to_string(), |n| n.to_string())
+        }
     }
 }

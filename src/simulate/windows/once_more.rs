@@ -24,8 +24,7 @@ pub fn rows(spec: &Spec, readings: &[&Committed]) -> Vec<Expected> {
 
 fn group(readings: &[&Committed]) -> Group {
     let entry = |Committed { row, .. }: &Committed| {
-        let reading =
-            Reading { time: Some(Micros(row.time)), series: row.series.clone(), fields: row.fields.clone() };
+        let reading = Reading { time: Some(Micros(row.time)), series: row.series.clone(), fields: row.fields.clone() };
         Entry::Reading { reading, age: 0 }
     };
     let stamp = Stamp { received: 0, boot: Arc::default(), mono: 0, synced: false };
