@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 /// One gateway's metrics. Cloning the `Arc` is how they are handed out.
@@ -33,10 +34,30 @@ pub struct Metrics {
     pub queue_age_seconds: Gauge,
     /// 1 while nothing is taken because the queue is full.
     pub queue_full: IntGauge,
-    /// Readings given up to the retention policy.
-    pub shed_readings: IntCounter,
+    pub queue_rows: IntGauge,
+    /// Readings and rows given up to the retention policy.
+    shed_readings: IntCounter,
+    shed_rows: IntCounter,
     /// Gap records by reason.
     pub gaps: IntCounterVec,
+    /// Readings that the windows have not committed yet.
+    pub unfolded_readings: IntGauge,
+    /// From a commit of the fold to its fsync.
+    pub fold_commit_seconds: Histogram,
+    /// Rows by window.
+    pub window_rows: IntCounterVec,
+    /// What went into a window otherwise than it should, by window and kind: `late` (readings for which every window
+    /// had closed), `ahead` (of their arrival by more than `max_ahead`), `group_overflow` (rows beyond
+    /// `max_groups`), `distinct_overflow`, `integer_overflow`, `sample_overflow`.
+    pub window_exceptions: IntCounterVec,
+    /// Groups that were open and are lost, since the window's query was changed.
+    pub window_lost: IntCounterVec,
+    /// Readings that no window has seen, since the log is damaged.
+    pub window_unread: IntCounter,
+    /// Groups open now.
+    pub window_open: IntGaugeVec,
+    /// How far the watermark is behind the wall clock; 0 while nothing is open.
+    pub window_lag: GaugeVec,
     /// Records sealed, their bytes and the readings in them.
     pub batch_records: IntCounter,
     pub batch_bytes: IntCounter,
@@ -51,6 +72,7 @@ pub struct Metrics {
     pub kinesis_sent_bytes: IntCounter,
     /// Readings that Kinesis has taken.
     pub delivered_readings: IntCounter,
+    pub delivered_rows: IntCounter,
     /// From a reading's arrival to its record's acceptance.
     pub delivery_seconds: Histogram,
     pub disk_bytes: IntGauge,
@@ -81,8 +103,30 @@ impl Metrics {
             queue_bytes: make.gauge("queue_bytes", "Bytes the log of readings takes on disk"),
             queue_age_seconds: make.float("queue_age_seconds", "Age of the oldest reading not yet delivered"),
             queue_full: make.gauge("queue_full", "1 while nothing is taken because the queue is full"),
+            queue_rows: make.gauge("queue_rows", "Rows of windows not yet delivered"),
             shed_readings: make.counter("shed_readings_total", "Readings given up to the retention policy"),
+            shed_rows: make.counter("shed_rows_total", "Rows of windows given up to the retention policy"),
             gaps: make.counters("gaps_total", "Gap records by reason", &["reason"]),
+            unfolded_readings: make.gauge("unfolded_readings", "Readings that the windows have not committed yet"),
+            fold_commit_seconds: make.seconds("fold_commit_seconds", "From a commit of the windows to its fsync"),
+            window_rows: make.counters("window_rows_total", "Rows by window", &["window"]),
+            window_exceptions: make.counters(
+                "window_exceptions_total",
+                "Readings and values that a window could not take as they are, by kind",
+                &["window", "kind"],
+            ),
+            window_lost: make.counters(
+                "window_lost_groups_total",
+                "Open groups lost to a change of the window's query",
+                &["window"],
+            ),
+            window_unread: make.counter("window_unread_total", "Readings lost to damage before a window saw them"),
+            window_open: make.gauges("window_open_groups", "Groups open now", &["window"]),
+            window_lag: make.floats(
+                "window_watermark_lag_seconds",
+                "How far the watermark is behind the wall clock; 0 while nothing is open",
+                &["window"],
+            ),
             batch_records: make.counter("batch_records_total", "Records sealed"),
             batch_bytes: make.counter("batch_bytes_total", "Bytes of the records sealed"),
             batch_readings: make.counter("batch_readings_total", "Readings in the records sealed"),
@@ -92,12 +136,19 @@ impl Metrics {
             kinesis_backoff_seconds: make.float("kinesis_backoff_seconds", "Pause before the next attempt"),
             kinesis_sent_bytes: make.counter("kinesis_sent_bytes_total", "Record bytes of all requests, keys included"),
             delivered_readings: make.counter("delivered_readings_total", "Readings that Kinesis has taken"),
+            delivered_rows: make.counter("delivered_rows_total", "Rows of windows that Kinesis has taken"),
             delivery_seconds: make.seconds("delivery_seconds", "From a reading's arrival to its acceptance"),
             disk_bytes: make.gauge("disk_bytes", "Disk blocks of the data directory"),
             resident_bytes: make.gauge("resident_bytes", "Resident memory of the process"),
             clock_synced: make.gauge("clock_synced", "1 where the wall clock can be right"),
             registry: make.0,
         })
+    }
+
+    /// What of a stream was given up to the retention policy.
+    #[must_use]
+    pub fn shed(&self, stream: &str) -> &IntCounter {
+        if stream == "rows" { &self.shed_rows } else { &self.shed_readings }
     }
 
     /// The text of `/metrics`.
@@ -141,6 +192,10 @@ impl Maker {
 
     fn float(&self, name: &str, help: &str) -> Gauge {
         self.keep(Gauge::with_opts(Self::options(name, help)))
+    }
+
+    fn floats(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+        self.keep(GaugeVec::new(Self::options(name, help), labels))
     }
 
     fn seconds(&self, name: &str, help: &str) -> Histogram {

@@ -10,6 +10,7 @@
 //! - an [`Ack`] is confirmed after the fsync of everything its delivery held, or never;
 //! - after a failed write or fsync nothing is confirmed any more: the error ends the process, and the disk is
 //!   read anew at the next start;
+//! - while a window is open and nothing is committed, a `Tick` is, so that time passes in the log too;
 //! - when the queue is full nothing is taken from the inbox, but what delivery asks for is still written, since
 //!   that is what makes room.
 
@@ -47,6 +48,8 @@ pub struct Options {
     pub linger: Duration,
     pub when_full: WhenFull,
     pub max_dead: u64,
+    /// While a window is open and nothing else is committed, so often a tick is.
+    pub tick: Duration,
     /// The smallest in-flight window of the sources: a group as large as that has no one left to wait for.
     pub in_flight: usize,
 }
@@ -72,6 +75,14 @@ pub struct Folded {
     pub want_snapshot: bool,
 }
 
+/// What delivery is asked to give up, since the queue is full: what lies before these offsets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShedBefore {
+    pub readings: u64,
+    /// Rows go last: where no reading is left to give up.
+    pub rows: u64,
+}
+
 /// What the status page says of the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreState {
@@ -92,7 +103,9 @@ pub struct Writer {
     pub appenders: Appenders,
     pub inbox: mpsc::Receiver<Item>,
     pub requests: mpsc::Receiver<Request>,
-    pub shed_before: watch::Sender<u64>,
+    /// Whether a window waits for time to pass.
+    pub open_windows: watch::Receiver<bool>,
+    pub shed_before: watch::Sender<ShedBefore>,
     pub state: watch::Sender<StoreState>,
     pub retention: Retention,
     pub options: Options,
@@ -137,9 +150,14 @@ impl Writer {
         self.commit_entries(vec![Entry::Started])?;
         let mut last_ack = None;
         let mut synced = Instant::now();
+        let mut stamped = (self.mark.readings, Instant::now());
         let mut open = true;
         loop {
             let full = self.make_room()? == Room::Full;
+            if stamped.0 != self.mark.readings {
+                stamped = (self.mark.readings, Instant::now());
+            }
+            let ticks = *self.open_windows.borrow_and_update() && !full;
             tokio::select! {
                 biased;
                 request = self.requests.recv() => match request {
@@ -156,6 +174,10 @@ impl Writer {
                     None => open = false,
                 },
                 () = tokio::time::sleep(LOOK_AGAIN), if full => self.retention.forget(),
+                () = tokio::time::sleep_until(stamped.1 + self.options.tick), if ticks => {
+                    self.commit_entries(vec![Entry::Tick])?;
+                }
+                Ok(()) = self.open_windows.changed() => {}
             }
             if synced.elapsed() >= MARK_SYNC {
                 self.mark.store(&*self.store, true)?;
@@ -317,7 +339,7 @@ impl Writer {
             self.retention.forget();
             room = self.retention.look()?;
             if room > Room::Enough {
-                self.ask_to_shed()?;
+                self.ask_to_shed(room)?;
             }
         }
         let now = StoreState { full: room == Room::Full, used_bytes: self.retention.used() };
@@ -331,27 +353,35 @@ impl Writer {
         Ok(room)
     }
 
-    fn ask_to_shed(&mut self) -> Result<(), StoreError> {
-        let log = self.appenders.readings.log().clone();
-        let end = match log.oldest_end()? {
-            Some(end) => end,
-            None if self.appenders.readings.is_fresh() => return Ok(()),
-            None => {
-                self.appenders.readings.rotate()?;
-                self.mark.store(&*self.store, true)?;
-                self.appenders.readings.next()
-            }
-        };
-        self.shed_before.send_if_modified(|before| {
-            let more = end.offset > *before;
-            *before = end.offset.max(*before);
-            more
-        });
+    /// Asks for the oldest readings; and where there are none, and not before it is full, for the oldest rows.
+    fn ask_to_shed(&mut self, room: Room) -> Result<(), StoreError> {
+        let mut asked = *self.shed_before.borrow();
+        let Appenders { readings, rows, .. } = &mut self.appenders;
+        if let Some(end) = oldest_end(readings)? {
+            asked.readings = end.max(asked.readings);
+        } else if room == Room::Full
+            && let Some(end) = oldest_end(rows)?
+        {
+            asked.rows = end.max(asked.rows);
+        }
+        self.shed_before.send_if_modified(|before| std::mem::replace(before, asked) != asked);
         Ok(())
     }
 
     fn stamp(&self) -> Stamp {
         let now = self.clock.now();
         Stamp { received: now.wall.0, boot: self.boot.clone(), mono: now.mono.0, synced: now.synced() }
+    }
+}
+
+/// Where the oldest generation of a log ends, sealing it where it is the only one; `None` where that is empty.
+fn oldest_end(log: &mut Appender) -> Result<Option<u64>, StoreError> {
+    match log.log().oldest_end()? {
+        Some(end) => Ok(Some(end.offset)),
+        None if log.is_fresh() => Ok(None),
+        None => {
+            log.rotate()?;
+            Ok(Some(log.next().offset))
+        }
     }
 }

@@ -10,6 +10,7 @@ pub mod delivery;
 pub mod kinesis;
 pub mod losses;
 pub mod stream;
+pub mod streams;
 
 use std::future::Future;
 

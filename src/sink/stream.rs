@@ -11,12 +11,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidegate_wire::Row;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::losses::Gap;
 use crate::batch::lane::Removed;
 use crate::batch::{Lane, Limits, Record, Sealed, Sealer, lane_of};
-use crate::queue::{Cursor, Entry, Group, Log, Reader, Span, Step, StoreError, StreamCursors};
+use crate::queue::{Cursor, Entry, Group, Log, Place, Reader, Span, Step, StoreError, StreamCursors};
 use crate::reading::Micros;
 
 /// How many groups are read before anything else gets its turn.
@@ -26,6 +27,10 @@ pub struct Stream {
     pub name: &'static str,
     gateway: Arc<str>,
     pub log: Log,
+    /// Says when the log has more.
+    pub more: watch::Receiver<Place>,
+    /// Whether its entries are delivered at all, or only passed.
+    pub forwards: bool,
     reader: Reader,
     spans: Vec<Span>,
     pub lanes: BTreeMap<u32, Road>,
@@ -86,7 +91,9 @@ impl Stream {
         let roads = cursors.lanes.iter().map(|(number, cursor)| (*number, Road::new(&gateway, name, *number, *cursor)));
         let reader = Reader::new(&log, from);
         let backlog = log.durable().offset;
-        let mut stream = Self { name, lanes: roads.collect(), gateway, reader, log, spans, received, epoch, backlog };
+        let (more, lanes) = (log.watch(), roads.collect());
+        let mut stream =
+            Self { name, lanes, gateway, more, forwards: true, reader, log, spans, received, epoch, backlog };
         stream.open_lanes();
         Ok(stream)
     }
@@ -96,7 +103,7 @@ impl Stream {
         let mut gaps = Vec::new();
         for _ in 0..GROUPS_A_STEP {
             self.turn_span();
-            if self.drains() || self.lanes.values().any(|road| road.lane.is_full(limits)) {
+            if !self.forwards || self.drains() || self.lanes.values().any(|road| road.lane.is_full(limits)) {
                 break;
             }
             match self.reader.step()? {
@@ -108,10 +115,21 @@ impl Stream {
         Ok(gaps)
     }
 
+    /// Settles everything before `to` unseen, since it is folded and only rows of it are wanted. The lanes go on
+    /// naming what was last delivered as `prev`: for their consumers nothing is missing.
+    pub fn pass(&mut self, to: u64) {
+        if to > self.reader.offset() {
+            self.reader = Reader::new(&self.log, to);
+            self.lanes.values_mut().for_each(|road| road.from = road.from.max(to));
+            self.turn_span();
+        }
+    }
+
     /// Whether there is more to read than was read.
     #[must_use]
     pub fn has_more(&self, limits: &Limits) -> bool {
-        self.reader.offset() < self.log.durable().offset
+        self.forwards
+            && self.reader.offset() < self.log.durable().offset
             && !self.drains()
             && !self.lanes.values().any(|road| road.lane.is_full(limits))
     }
@@ -201,6 +219,12 @@ impl Stream {
     #[must_use]
     pub fn settled(&self) -> u64 {
         self.cursors().lanes.values().map(|cursor| cursor.done).min().unwrap_or(0)
+    }
+
+    /// How many entries are durable and not settled.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.log.durable().offset.saturating_sub(self.settled())
     }
 
     /// When the oldest entry that is not settled, and was read, arrived.

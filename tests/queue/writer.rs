@@ -11,7 +11,9 @@ use tidegate::metrics::Metrics;
 use tidegate::queue::files::Mark;
 use tidegate::queue::retention::Retention;
 use tidegate::queue::writer::{Options, StoreState};
-use tidegate::queue::{Entry, Letter, Queue, Reader, Request, Step, Store, StoreError, Writer, dead};
+use tidegate::queue::{
+    Entry, FoldCommit, Letter, Queue, Reader, Request, ShedBefore, Step, Store, StoreError, Writer, dead,
+};
 use tidegate::reading::Micros;
 use tidegate::source::{Delivery, Inbox, Reason, Receipt, Rejected};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -30,14 +32,22 @@ pub struct Rig {
     pub inbox: Inbox,
     requests: mpsc::Sender<Request>,
     pub queue: Queue,
-    shed_before: watch::Receiver<u64>,
+    /// Whether a window is open.
+    open: watch::Sender<bool>,
+    shed_before: watch::Receiver<ShedBefore>,
     state: watch::Receiver<StoreState>,
     metrics: Arc<Metrics>,
     writer: JoinHandle<Result<(), StoreError>>,
 }
 
 pub fn options() -> Options {
-    Options { linger: Duration::from_millis(250), when_full: WhenFull::Block, max_dead: 1 << 30, in_flight: 1_000 }
+    Options {
+        linger: Duration::from_millis(250),
+        when_full: WhenFull::Block,
+        max_dead: 1 << 30,
+        in_flight: 1_000,
+        tick: Duration::from_secs(1),
+    }
 }
 
 /// Starts a writer and waits until it has committed its start.
@@ -46,7 +56,8 @@ pub async fn start(store: Arc<dyn Store>, options: Options) -> Rig {
     let clock = Clock::hand(Micros(1_800_000_000_000_000));
     let (inbox, items) = Inbox::new(1_000, 1 << 20, clock.clone());
     let (requests, asked) = mpsc::channel(4);
-    let (shed_before, shed_asked) = watch::channel(0);
+    let (shed_before, shed_asked) = watch::channel(ShedBefore::default());
+    let (open, open_windows) = watch::channel(false);
     let state = watch::Sender::new(StoreState::default());
     let said = state.subscribe();
     let metrics = Metrics::new();
@@ -55,6 +66,7 @@ pub async fn start(store: Arc<dyn Store>, options: Options) -> Rig {
         appenders,
         inbox: items,
         requests: asked,
+        open_windows,
         shed_before,
         state,
         retention: Retention::new(store, MAX_BYTES, 0, GENERATION),
@@ -68,7 +80,7 @@ pub async fn start(store: Arc<dyn Store>, options: Options) -> Rig {
     let writer = tokio::spawn(writer.run());
     let begun = durable.wait_for(|durable| durable.offset > queue.mark.readings.offset);
     timeout(PATIENCE, begun).await.expect("the writer begins").unwrap();
-    Rig { inbox, requests, queue, shed_before: shed_asked, state: said, metrics, writer }
+    Rig { inbox, requests, queue, open, shed_before: shed_asked, state: said, metrics, writer }
 }
 
 pub fn delivery(text: &str) -> Delivery {
@@ -313,12 +325,34 @@ async fn where_it_gets_tight_delivery_is_asked_to_give_up_the_oldest_generation(
     faulty(&store, |faults| faults.disk.free = 3 * GENERATION);
     rig.put(delivery("one more")).await.await.unwrap();
     rig.shed_before.changed().await.unwrap();
-    assert_eq!(*rig.shed_before.borrow_and_update(), oldest_end);
+    assert_eq!(rig.shed_before.borrow_and_update().readings, oldest_end);
     // Delivery does as it is asked, and it is still tight: the next one goes.
     rig.queue.readings.release(oldest_end).unwrap();
     rig.put(delivery("and one more")).await.await.unwrap();
     rig.shed_before.changed().await.unwrap();
-    assert!(*rig.shed_before.borrow() > oldest_end);
+    assert!(rig.shed_before.borrow().readings > oldest_end);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_are_to_be_given_up_last_and_not_before_it_is_full() {
+    let store = Arc::new(LossyStore::default());
+    let mut rig = start(store.clone(), Options { when_full: WhenFull::ShedOldest, ..options() }).await;
+    let (done, committed) = oneshot::channel();
+    let commit = FoldCommit { rows: vec![reading("row")], position: 1, ..FoldCommit::default() };
+    rig.requests.send(Request::Fold(commit, done)).await.unwrap();
+    committed.await.unwrap();
+    faulty(&store, |faults| faults.disk.free = 3 * GENERATION);
+    rig.put(delivery("tight")).await.await.unwrap();
+    rig.shed_before.changed().await.unwrap();
+    let readings = rig.queue.readings.durable().offset;
+    assert_eq!(*rig.shed_before.borrow_and_update(), ShedBefore { readings, rows: 0 });
+    rig.queue.readings.release(readings).unwrap();
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert!(!rig.shed_before.has_changed().unwrap(), "no reading is left, but it is only tight");
+    faulty(&store, |faults| faults.disk.free = 0);
+    rig.gap().await.unwrap();
+    rig.shed_before.changed().await.unwrap();
+    assert_eq!(*rig.shed_before.borrow_and_update(), ShedBefore { readings, rows: 1 });
 }
 
 #[tokio::test(start_paused = true)]
@@ -328,11 +362,31 @@ async fn a_newest_generation_that_is_all_there_is_is_sealed_so_that_it_can_be_gi
     let mut rig = start(store.clone(), Options { when_full: WhenFull::ShedOldest, ..options() }).await;
     rig.shed_before.changed().await.unwrap();
     let all = rig.queue.readings.durable().offset;
-    assert_eq!(*rig.shed_before.borrow_and_update(), all);
+    assert_eq!(rig.shed_before.borrow_and_update().readings, all);
     rig.queue.readings.release(all).unwrap();
     tokio::time::sleep(Duration::from_mins(1)).await;
     assert!(!rig.shed_before.has_changed().unwrap(), "what is empty is not given up again");
     assert_eq!(store.generations("readings").unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ticks_are_written_while_a_window_is_open_and_nothing_else_is() {
+    let rig = start(Arc::new(LossyStore::default()), Options { linger: Duration::ZERO, ..options() }).await;
+    let end = || rig.queue.readings.durable().offset;
+    let begun = end();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(end(), begun, "no window is open");
+    rig.open.send_replace(true);
+    tokio::time::sleep(millis(10_500)).await;
+    assert_eq!(end() - begun, 11, "one at once, since it has been silent for long");
+    for _ in 0..20 {
+        rig.put(delivery("x")).await.await.unwrap();
+        tokio::time::sleep(millis(500)).await;
+    }
+    assert_eq!(end() - begun, 31, "readings tell the time as well");
+    rig.open.send_replace(false);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(end() - begun <= 32);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,6 @@
+//! The road against a scripted Kinesis.
+
+mod lanes;
+mod refused;
+mod rig;
+mod rows;
