@@ -24,10 +24,44 @@ fn a_fleet_comes_through_whole_and_small() {
     assert_eq!(report["delivered"]["unique"], generated);
     assert_eq!((&report["delivered"]["lost"], &report["gaps"]), (&0.into(), &0.into()), "{report}");
     assert_eq!(report["dead_letters"], report["generated"]["corrupt"]);
+    windows_are_right(&report, 500);
     assert!(report["bytes_per_reading"].as_f64().unwrap() <= 6.0, "{report}");
     for key in ["link_bytes_per_reading", "rss_peak_bytes", "cpu_seconds", "disk_bytes_written"] {
         assert!(report[key].as_f64().unwrap() > 0.0, "{key}: {report}");
     }
+}
+
+/// At least so many rows were expected, and all of them came, each once.
+#[track_caller]
+fn windows_are_right(report: &Json, least: u64) {
+    let windows = &report["windows"];
+    assert!(windows["expected"].as_u64().unwrap() >= least, "{report}");
+    assert_eq!((&windows["delivered"], &windows["wrong"]), (&windows["expected"], &0.into()), "{report}");
+    assert_eq!((&windows["unchecked"], &windows["not_independent"]), (&Json::Null, &Json::Array(vec![])), "{report}");
+    assert!(windows["bytes"].as_u64().unwrap() > 0, "{report}");
+}
+
+#[test]
+fn windows_close_as_they_must_have_and_at_the_end_of_the_stream() {
+    let (code, report) = simulate(&["--duration", "20s", "--seed", "3"]);
+    assert_eq!((code, &report["verdict"]), (Some(0), &"ok".into()), "{report}");
+    windows_are_right(&report, 500);
+}
+
+#[test]
+fn a_gateway_that_is_killed_while_windows_are_open_counts_each_reading_once() {
+    let kills = ["--kill-after", "2", "--kill-after", "7.3", "--kill-after", "7.9", "--kill-after", "10.5"];
+    let (code, report) = simulate(&[&["--duration", "12s", "--seed", "3"][..], &kills].concat());
+    assert_eq!((code, &report["verdict"]), (Some(0), &"ok".into()), "{report}");
+    assert_eq!(report["kills"], 4);
+    windows_are_right(&report, 300);
+}
+
+#[test]
+fn windows_go_on_while_the_link_is_down() {
+    let (code, report) = simulate(&["--duration", "10s", "--seed", "3", "--outage", "1s+11s", "--throttle", "0.3"]);
+    assert_eq!((code, &report["verdict"]), (Some(0), &"ok".into()), "{report}");
+    windows_are_right(&report, 300);
 }
 
 #[test]
@@ -38,6 +72,7 @@ fn outage_throttles_and_a_kill_lose_nothing() {
     assert_eq!(report["delivered"]["lost"], 0, "{report}");
     assert!(report["kinesis"]["throttled"].as_u64().unwrap() > 0, "{report}");
     assert_eq!(report["kills"], 2);
+    windows_are_right(&report, 100);
 }
 
 /// The check finds what it looks for: a stream that lies once is found out.
@@ -51,19 +86,41 @@ fn a_stream_that_loses_changes_or_reorders_a_record_is_found_out() {
         let (code, report) = simulate(&[&quick[..], &[sabotage]].concat());
         let said = report["verdict"].as_str().unwrap();
         assert!(code == Some(1) && said.contains(verdict), "{sabotage}: {report}");
-        assert!(report["delivered"]["lost"].as_u64().unwrap() > 0, "{sabotage}: {report}");
-        assert_eq!(report["gaps"].as_u64().unwrap() > 0, sabotage != "change", "{sabotage}: {report}");
+        let count = |of: &str, what: &str| report[of][what].as_u64().unwrap();
+        let of_rows = sabotage.ends_with("-rows");
+        assert_eq!(count("delivered", "lost") > 0, !of_rows, "{sabotage}: {report}");
+        assert!(!of_rows || count("windows", "wrong") > 0, "{sabotage}: {report}");
+        let is_change = sabotage.starts_with("change");
+        assert_eq!(report["gaps"].as_u64().unwrap() > 0, !is_change, "{sabotage}: {report}");
     };
     let cases = [
         ("lose", "readings are lost"),
         ("swap", "readings are lost"),
         ("change", "1 readings arrived changed: reading "),
+        ("lose-rows", "rows are wrong: the row of \"sums\" of sensor-"),
+        ("swap-rows", "rows are wrong: the row of \"sums\" of sensor-"),
+        ("change-rows", "windows: 1 rows are wrong: the row of \"sums\" of sensor-"),
     ];
     std::thread::scope(|scope| {
         for (sabotage, verdict) in cases {
             scope.spawn(move || found_out(sabotage, verdict));
         }
     });
+}
+
+/// A user's windows run instead of the usual ones; those that cannot be worked out plainly are named.
+#[test]
+fn a_users_own_windows_are_checked_as_well() {
+    let dir = TempDir::new("own-windows");
+    let file = dir.path.join("own.toml");
+    let own = "[forward]\nreadings = \"none\"\n[[window]]\nname = \"high\"\n\
+               sql = \"SELECT device, PERCENTILE(temp, 0.9) AS p FROM readings WHERE hum > 1 \
+               GROUP BY device, TUMBLE(time, INTERVAL '1' SECOND) HAVING COUNT(*) > 1\"\n";
+    std::fs::write(&file, format!("{QUICK}{own}")).unwrap();
+    let (code, report) = simulate(&["--duration", "3s", "--config", file.to_str().unwrap()]);
+    assert_eq!((code, &report["verdict"]), (Some(0), &"ok".into()), "{report}");
+    assert!(report["windows"]["expected"].as_u64().unwrap() >= 100, "{report}");
+    assert_eq!(report["windows"]["not_independent"], serde_json::json!(["high"]), "{report}");
 }
 
 /// A user's configuration: its doors and its road are led into the simulation.
@@ -80,6 +137,10 @@ max_age = "200ms"
 [kinesis]
 stream = "telemetry"
 region = "eu-west-1"
+[[window]]
+name = "sums"
+sql = "SELECT device, SUM(temp) AS sum FROM readings GROUP BY device, TUMBLE(time, INTERVAL '500' MILLISECOND)"
+watermark = "500ms"
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,6 +158,7 @@ async fn the_same_runs_against_a_real_broker_and_a_stream_that_is_not_ours() {
     let report: Json = serde_json::from_slice(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
     assert_eq!((ran.status.code(), &report["verdict"]), (Some(0), &"ok".into()), "{report}");
     assert!(report["delivered"]["unique"].as_u64().unwrap() > 300, "{report}");
+    windows_are_right(&report, 50);
     assert!(moto.records("telemetry").await.len() as u64 >= report["kinesis"]["records"].as_u64().unwrap());
 }
 
@@ -108,6 +170,8 @@ fn a_file_is_replayed_to_its_end() {
     std::fs::write(&file, format!("timestamp,value,note\n{rows}")).unwrap();
     let (code, report) = simulate(&["--replay", file.to_str().unwrap(), "--speed", "100000"]);
     assert_eq!((code, &report["delivered"]["unique"]), (Some(0), &500.into()), "{report}");
+    // An hour of three columns and the counter, hops of a day, one session.
+    windows_are_right(&report, 6);
 }
 
 #[test]

@@ -127,17 +127,17 @@ async fn ready(State(app): State<App>) -> Response {
 }
 
 async fn purge(State(app): State<App>, Query(Before { before }): Query<Before>, headers: HeaderMap) -> Response {
-    match from_a_page(&headers) {
-        true => error(StatusCode::FORBIDDEN, "web pages may not purge; use `tidegate dead purge`"),
-        false => answer(app.looks.dead_purge, before).await,
+    if from_a_page(&headers) {
+        return error(StatusCode::FORBIDDEN, "web pages may not purge; use `tidegate dead purge`");
     }
+    answer(app.looks.dead_purge, before).await
 }
 
 async fn close(State(app): State<App>, headers: HeaderMap) -> Response {
-    match from_a_page(&headers) {
-        true => error(StatusCode::FORBIDDEN, "web pages may not close windows"),
-        false => answer(app.looks.windows_close, ()).await,
+    if from_a_page(&headers) {
+        return error(StatusCode::FORBIDDEN, "web pages may not close windows");
     }
+    answer(app.looks.windows_close, ()).await
 }
 
 fn from_a_page(headers: &HeaderMap) -> bool {

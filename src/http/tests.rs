@@ -100,19 +100,21 @@ async fn looks_are_passed_on_with_their_question() {
 }
 
 #[tokio::test]
-async fn only_a_post_that_no_web_page_sent_purges() {
+async fn only_a_post_that_no_web_page_sent_changes_anything() {
     let server = Server::start(None).await;
-    assert_eq!(server.get("/dead/purge?before=9").await.0, 405);
-    let (code, body) = ask::post(server.at, "/dead/purge?before=9", None).await.unwrap();
-    assert_eq!((code, &*body), (200, &br#"{"before":9}"#[..]));
+    for (path, answer) in [("/dead/purge?before=9", r#"{"before":9}"#), ("/windows/close", r#""closed""#)] {
+        assert_eq!(server.get(path).await.0, 405);
+        let (code, body) = ask::post(server.at, path, None).await.unwrap();
+        assert_eq!((code, &*body), (200, answer.as_bytes()));
 
-    let mut page = TcpStream::connect(server.at).await.unwrap();
-    let request =
-        "POST /dead/purge?before=9 HTTP/1.1\r\nHost: x\r\nOrigin: http://evil.example\r\nConnection: close\r\n\r\n";
-    page.write_all(request.as_bytes()).await.unwrap();
-    let mut reply = String::new();
-    page.read_to_string(&mut reply).await.unwrap();
-    assert!(reply.starts_with("HTTP/1.1 403"), "{reply}");
+        let mut page = TcpStream::connect(server.at).await.unwrap();
+        let request =
+            format!("POST {path} HTTP/1.1\r\nHost: x\r\nOrigin: http://evil.example\r\nConnection: close\r\n\r\n");
+        page.write_all(request.as_bytes()).await.unwrap();
+        let mut reply = String::new();
+        page.read_to_string(&mut reply).await.unwrap();
+        assert!(reply.starts_with("HTTP/1.1 403"), "{reply}");
+    }
 }
 
 #[tokio::test]
@@ -131,7 +133,9 @@ async fn the_token_guards_everything_but_health() {
     for wrong in ["", "open", "open sesame!", "Open sesame"] {
         assert_eq!(ask("/status", Some(wrong)).await, 401, "{wrong}");
     }
-    assert_eq!(ask::post(server.at, "/dead/purge?before=9", None).await.unwrap().0, 401);
+    for path in ["/dead/purge?before=9", "/windows/close"] {
+        assert_eq!(ask::post(server.at, path, None).await.unwrap().0, 401);
+    }
 }
 
 #[tokio::test]

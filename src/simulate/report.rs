@@ -270,3 +270,60 @@ impl fmt::Display for Report {
         write!(f, "verdict    {}", self.verdict)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tidegate_wire::{ClockState, Codec, Envelope, Row, Series, Value, encode_body, encode_record};
+
+    use super::*;
+    use crate::reading::Micros;
+    use crate::simulate::fleet::Ledger;
+    use crate::simulate::stream::Record;
+
+    fn record(stream: &str, series: Series, fields: &[(&str, Value)]) -> Record {
+        let fields = fields.iter().map(|(name, value)| (Arc::from(*name), value.clone())).collect();
+        let body = encode_body(&[Row { offset: 1, time: 0, received: None, series: Arc::new(series), fields }]);
+        let envelope = Envelope {
+            gateway: "g".to_owned(),
+            stream: stream.to_owned(),
+            lane: 0,
+            epoch: 1,
+            first: 1,
+            last: 1,
+            prev: None,
+            count: 1,
+            clock: ClockState::Synced,
+            codec: Codec::None,
+            size: body.len() as u64,
+        };
+        let data = encode_record(&envelope, &body).into();
+        Record { shard: 0, sequence: 1, partition_key: "k".to_owned(), data, arrived: Micros(0) }
+    }
+
+    #[test]
+    fn what_was_given_up_is_not_held_against_the_windows() {
+        let row = || {
+            let series = Series { source: "window".into(), window: Some("w".into()), ..Series::default() };
+            record("rows", series, &[("n", Value::I64(1))])
+        };
+        let gap = |stream: &str| {
+            let numbers = ["lane", "from_epoch", "from", "to_epoch", "to", "count"].map(|name| (name, Value::I64(1)));
+            let stream = ("stream", Value::Text(stream.into()));
+            record("gaps", Series::default(), &[&[stream][..], &numbers].concat())
+        };
+        let mut check = Check::new(&[], Arc::new(Ledger::new(0, Micros(0))));
+        check.take(&row());
+        let judgement = Judgement { missing: 1, ..check.windows().judge() };
+        let judged = |check: &Check| Windows::new(check, &judgement);
+        assert_eq!((judged(&check).delivered, judged(&check).wrong), (1, 2));
+        let mut without_a_row = Check::new(&[], Arc::new(Ledger::new(0, Micros(0))));
+        without_a_row.take(&gap("rows"));
+        assert_eq!(judged(&without_a_row).wrong, 1, "one that was given up is not missing");
+        check.take(&gap("readings"));
+        let judged = judged(&check);
+        assert_eq!((judged.wrong, judged.unchecked.as_deref()), (0, Some("1 readings were given up")));
+        assert!(judged.to_string().ends_with("; not compared: 1 readings were given up"), "{judged}");
+    }
+}

@@ -249,12 +249,16 @@ mod tests {
             Self { check: Check::new(&[sensor], ledger), rows }
         }
 
-        /// A record of these rows; offsets count on from `first` where they are not as generated.
+        /// A record of these readings.
         fn record(rows: &[Row], prev: Option<u64>) -> Record {
+            Self::record_of("readings", rows, prev)
+        }
+
+        fn record_of(stream: &str, rows: &[Row], prev: Option<u64>) -> Record {
             let body = encode_body(rows);
             let envelope = Envelope {
                 gateway: "g".to_owned(),
-                stream: "readings".to_owned(),
+                stream: stream.to_owned(),
                 lane: 0,
                 epoch: 1,
                 first: rows[0].offset,
@@ -296,6 +300,20 @@ mod tests {
         scene.take(0..60);
         scene.take(40..100);
         assert_eq!((scene.check.tally().unique, scene.check.tally().duplicates), (100, 80));
+    }
+
+    #[test]
+    fn rows_of_windows_are_counted_apart() {
+        let mut scene = Scene::new();
+        let rows = Scene::record_of("rows", &scene.rows[..10], None);
+        scene.take(0..100);
+        scene.check.take(&rows);
+        scene.check.take(&rows);
+        let Tally { unique, duplicates, row_duplicates, row_bytes, corrupt, .. } = *scene.check.tally();
+        assert_eq!((unique, duplicates, row_duplicates, corrupt), (100, 0, 10, 0));
+        assert_eq!((scene.check.windows().delivered(), row_bytes), (10, 2 * (rows.data.len() as u64 + 1)));
+        scene.check.take(&Scene::record_of("rows", &scene.rows[20..30], Some(19)));
+        assert_eq!(scene.check.consumer().unexplained().count(), 1, "rows were lost");
     }
 
     #[test]

@@ -69,3 +69,54 @@ fn changed(record: Record) -> Record {
     (envelope.codec, envelope.size) = (Codec::None, body.len() as u64);
     Record { data: encode_record(&envelope, &body).into(), ..record }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tidegate_wire::{ClockState, Envelope, Row, Series};
+
+    use super::*;
+    use crate::reading::Micros;
+
+    fn record(stream: &str, offset: u64) -> Record {
+        let fields = [("device", Value::Text("a".into())), (COUNTER, Value::I64(3)), ("sum", Value::F64(1.5))];
+        let fields = fields.into_iter().map(|(name, value)| (Arc::from(name), value)).collect();
+        let row = Row { offset, time: 0, received: None, series: Arc::new(Series::default()), fields };
+        let body = encode_body(&[row]);
+        let envelope = Envelope {
+            gateway: "g".to_owned(),
+            stream: stream.to_owned(),
+            lane: 0,
+            epoch: 1,
+            first: offset,
+            last: offset,
+            prev: None,
+            count: 1,
+            clock: ClockState::Synced,
+            codec: Codec::None,
+            size: body.len() as u64,
+        };
+        let data = encode_record(&envelope, &body).into();
+        Record { shard: 0, sequence: 1, partition_key: "k".to_owned(), data, arrived: Micros(0) }
+    }
+
+    /// What becomes of two records of rows behind one of readings.
+    fn kept(deed: Deed) -> Vec<Record> {
+        let mut saboteur = Saboteur::new(Some(Sabotage { stream: "rows", deed }));
+        let records = [record("readings", 0), record("rows", 0), record("rows", 1)];
+        records.into_iter().flat_map(|record| saboteur.pass(record)).collect()
+    }
+
+    #[test]
+    fn it_is_done_once_and_to_one_stream() {
+        let [readings, first, second] = [record("readings", 0), record("rows", 0), record("rows", 1)];
+        assert_eq!(kept(Deed::Lose), [readings.clone(), second.clone()]);
+        assert_eq!(kept(Deed::Swap), [readings.clone(), second.clone(), first.clone()]);
+        let changed = kept(Deed::Change);
+        assert_eq!((&changed[0], &changed[2]), (&readings, &second));
+        let fields = |record: &Record| read_record(&record.data).unwrap().rows[0].fields.clone();
+        let (was, is) = (fields(&first), fields(&changed[1]));
+        assert_eq!((&was[..2], &is[2].1), (&is[..2], &Value::F64(2.5)));
+    }
+}

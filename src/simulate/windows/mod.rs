@@ -59,7 +59,8 @@ watermark = "3s"
 max_groups = 1000000
 "#;
 
-/// For files: by the hour and the day. No silence of a sensor means anything at another speed than the recorded one.
+/// For files: by the hour and the day. At another speed than the recorded one neither the silence of a sensor nor its
+/// distance to the clock on the wall means anything.
 pub const RECORDED: &str = r#"
 [[window]]
 name = "samples_1h"
@@ -67,6 +68,7 @@ sql = """SELECT device, metric, COUNT(*) AS n, SUM(value) AS sum, AVG(value) AS 
 FROM samples GROUP BY device, metric, TUMBLE(time, INTERVAL '1' HOUR)"""
 watermark = "1h"
 idle_timeout = "366d"
+max_ahead = "366d"
 max_groups = 1000000
 [[window]]
 name = "hops_1d"
@@ -75,6 +77,7 @@ MIN(n) AS lowest, FIRST_VALUE(n) AS first, LAST_VALUE(n) AS last
 FROM readings GROUP BY device, HOP(time, INTERVAL '6' HOUR, INTERVAL '1' DAY)"""
 watermark = "1h"
 idle_timeout = "366d"
+max_ahead = "366d"
 max_groups = 1000000
 [[window]]
 name = "sessions"
@@ -82,6 +85,7 @@ sql = """SELECT device, SESSION_START(time, INTERVAL '2' HOUR) AS start, SESSION
 COUNT(*) AS count, SUM(n) AS sum FROM readings GROUP BY device, SESSION(time, INTERVAL '2' HOUR)"""
 watermark = "1h"
 idle_timeout = "366d"
+max_ahead = "366d"
 max_groups = 1000000
 "#;
 

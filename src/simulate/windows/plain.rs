@@ -21,6 +21,9 @@ struct Line<'a> {
     watermark: i64,
 }
 
+/// What has one key, which has one name however its numbers are written.
+type Keys<'a> = BTreeMap<Vec<String>, (Vec<Option<Value>>, Vec<Line<'a>>)>;
+
 /// A window of one key, and what fell into it in the order of the log.
 struct Window<'a> {
     start: i64,
@@ -36,7 +39,7 @@ pub fn knows(spec: &Spec) -> bool {
 /// The rows of a window over readings in the order of the log; `None`: it says more than is understood here.
 pub fn rows(spec: &Spec, readings: &[&Committed]) -> Option<Vec<Expected>> {
     let query = Query::of(spec)?;
-    let mut keys: BTreeMap<Vec<String>, (Vec<Option<Value>>, Vec<Line<'_>>)> = BTreeMap::new();
+    let mut keys = Keys::new();
     for line in lines(spec, readings) {
         let key: Vec<_> = query.keys.iter().map(|column| line.get(column)).collect();
         let name = key.iter().map(|value| answer::name(value.as_ref())).collect();
