@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::queue::files::host_name;
 use crate::queue::retention::Retention;
 use crate::queue::writer::{Options, StoreState};
-use crate::queue::{self, Lock, OpenError, Queue, Request, SledStore, Store, StoreError, Writer};
+use crate::queue::{self, Lock, OpenError, Queue, Request, ShedBefore, SledStore, Store, StoreError, Writer};
 use crate::sink::RoadState;
 use crate::sink::delivery::DeliveryError;
 use crate::source::mqtt::{self, MqttError};
@@ -93,7 +93,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> R
     let in_flight = config.sources.iter().map(in_flight);
     let (inbox, items) = Inbox::new(in_flight.clone().sum::<usize>() + 64, INBOX_BYTES, clock.clone());
     let (requests, asked) = mpsc::channel(16);
-    let (shed_before, shed_asked) = watch::channel(0);
+    let (shed_before, shed_asked) = watch::channel(ShedBefore::default());
     // The writer holds the only sender: once it is gone, the storage is not writable.
     let (store_state, store_seen) = watch::channel(StoreState::default());
     let writer = Writer {
@@ -124,6 +124,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> R
         queue: queue.clone(),
         gateway: id.clone(),
         requests: requests.clone(),
+        folded: None,
         shed_asked,
         state: road_state.clone(),
         metrics: metrics.clone(),

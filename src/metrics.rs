@@ -33,8 +33,10 @@ pub struct Metrics {
     pub queue_age_seconds: Gauge,
     /// 1 while nothing is taken because the queue is full.
     pub queue_full: IntGauge,
-    /// Readings given up to the retention policy.
-    pub shed_readings: IntCounter,
+    pub queue_rows: IntGauge,
+    /// Readings and rows given up to the retention policy.
+    shed_readings: IntCounter,
+    shed_rows: IntCounter,
     /// Gap records by reason.
     pub gaps: IntCounterVec,
     /// Records sealed, their bytes and the readings in them.
@@ -51,6 +53,8 @@ pub struct Metrics {
     pub kinesis_sent_bytes: IntCounter,
     /// Readings that Kinesis has taken.
     pub delivered_readings: IntCounter,
+    /// Rows that Kinesis has taken.
+    pub delivered_rows: IntCounter,
     /// From a reading's arrival to its record's acceptance.
     pub delivery_seconds: Histogram,
     pub disk_bytes: IntGauge,
@@ -81,7 +85,9 @@ impl Metrics {
             queue_bytes: make.gauge("queue_bytes", "Bytes the log of readings takes on disk"),
             queue_age_seconds: make.float("queue_age_seconds", "Age of the oldest reading not yet delivered"),
             queue_full: make.gauge("queue_full", "1 while nothing is taken because the queue is full"),
+            queue_rows: make.gauge("queue_rows", "Rows of windows not yet delivered"),
             shed_readings: make.counter("shed_readings_total", "Readings given up to the retention policy"),
+            shed_rows: make.counter("shed_rows_total", "Rows of windows given up to the retention policy"),
             gaps: make.counters("gaps_total", "Gap records by reason", &["reason"]),
             batch_records: make.counter("batch_records_total", "Records sealed"),
             batch_bytes: make.counter("batch_bytes_total", "Bytes of the records sealed"),
@@ -92,12 +98,19 @@ impl Metrics {
             kinesis_backoff_seconds: make.float("kinesis_backoff_seconds", "Pause before the next attempt"),
             kinesis_sent_bytes: make.counter("kinesis_sent_bytes_total", "Record bytes of all requests, keys included"),
             delivered_readings: make.counter("delivered_readings_total", "Readings that Kinesis has taken"),
+            delivered_rows: make.counter("delivered_rows_total", "Rows of windows that Kinesis has taken"),
             delivery_seconds: make.seconds("delivery_seconds", "From a reading's arrival to its acceptance"),
             disk_bytes: make.gauge("disk_bytes", "Disk blocks of the data directory"),
             resident_bytes: make.gauge("resident_bytes", "Resident memory of the process"),
             clock_synced: make.gauge("clock_synced", "1 where the wall clock can be right"),
             registry: make.0,
         })
+    }
+
+    /// What of a stream was given up to the retention policy.
+    #[must_use]
+    pub fn shed(&self, stream: &str) -> &IntCounter {
+        if stream == "rows" { &self.shed_rows } else { &self.shed_readings }
     }
 
     /// The text of `/metrics`.

@@ -1,4 +1,4 @@
-//! Delivery, set up on its own thread: two streams out of the logs, with lanes, limits and the sink of the configuration.
+//! Delivery, set up on its own thread: three streams out of the logs, with lanes, limits and the sink of the configuration.
 
 use std::sync::Arc;
 
@@ -8,12 +8,13 @@ use crate::batch::Limits;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::queue::{self, Cursors, Queue, Request};
+use crate::queue::{self, Cursors, Queue, Request, ShedBefore};
 use crate::sink::RoadState;
 use crate::sink::delivery::{Delivery, DeliveryError};
 use crate::sink::kinesis::Kinesis;
 use crate::sink::losses::Losses;
 use crate::sink::stream::Stream;
+use crate::sink::streams::Streams;
 
 /// What the thread of delivery sets up for itself.
 pub struct Road {
@@ -21,22 +22,29 @@ pub struct Road {
     pub queue: Arc<Queue>,
     pub gateway: Arc<str>,
     pub requests: mpsc::Sender<Request>,
-    pub shed_asked: watch::Receiver<u64>,
+    /// How far the windows have committed; `None` without windows.
+    pub folded: Option<watch::Receiver<u64>>,
+    pub shed_asked: watch::Receiver<ShedBefore>,
     pub state: watch::Sender<RoadState>,
     pub metrics: Arc<Metrics>,
 }
 
 impl Road {
     pub async fn run(self, stop: watch::Receiver<bool>) -> Result<(), DeliveryError> {
-        let Self { config, queue, gateway, requests, shed_asked, state, metrics } = self;
-        let Config { batch, kinesis, link, .. } = config;
+        let Self { config, queue, gateway, requests, folded, shed_asked, state, metrics } = self;
+        let Config { batch, kinesis, link, forward, .. } = config;
         let mut cursors = Cursors::load(&*queue.store)?;
-        let mut stream = |name: &'static str, log: &queue::Log, lanes| {
+        let mut stream = |name: &'static str, log: &queue::Log, lanes, received| {
             let cursors = cursors.streams.remove(name).unwrap_or_default();
-            Stream::new(name, gateway.clone(), log.clone(), &cursors, lanes, batch.received)
+            Stream::new(name, gateway.clone(), log.clone(), &cursors, lanes, received)
         };
-        let readings = stream("readings", &queue.readings, kinesis.lanes)?;
-        let gaps = stream("gaps", &queue.notes, 1)?;
+        let streams = Streams {
+            gaps: stream("gaps", &queue.notes, 1, batch.received)?,
+            rows: stream("rows", &queue.rows, 1, false)?,
+            readings: stream("readings", &queue.readings, kinesis.lanes, batch.received)?,
+            folded,
+            forward_readings: forward.readings,
+        };
         let limits = Limits {
             target: batch.max_bytes,
             max_record: kinesis.max_record,
@@ -49,8 +57,7 @@ impl Road {
             sink: Kinesis::new(&kinesis, &link, metrics.clone()).await,
             store: queue.store.clone(),
             gateway,
-            readings,
-            gaps,
+            streams,
             losses,
             shed_before: shed_asked,
             limits,

@@ -47,7 +47,7 @@ pub use files::{Identity, Lock, OpenError};
 pub use log::{Log, Place};
 pub use reader::{Reader, Step};
 pub use store::{SledStore, Store, StoreError};
-pub use writer::{Appenders, Request, Writer};
+pub use writer::{Appenders, Request, ShedBefore, Writer};
 
 use crate::clock::Now;
 use files::Mark;

@@ -72,6 +72,14 @@ pub struct Folded {
     pub want_snapshot: bool,
 }
 
+/// What delivery is asked to give up, since the queue is full: what lies before these offsets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShedBefore {
+    pub readings: u64,
+    /// Rows go last: once there is no reading left to give up.
+    pub rows: u64,
+}
+
 /// What the status page says of the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreState {
@@ -92,7 +100,7 @@ pub struct Writer {
     pub appenders: Appenders,
     pub inbox: mpsc::Receiver<Item>,
     pub requests: mpsc::Receiver<Request>,
-    pub shed_before: watch::Sender<u64>,
+    pub shed_before: watch::Sender<ShedBefore>,
     pub state: watch::Sender<StoreState>,
     pub retention: Retention,
     pub options: Options,
@@ -317,7 +325,7 @@ impl Writer {
             self.retention.forget();
             room = self.retention.look()?;
             if room > Room::Enough {
-                self.ask_to_shed()?;
+                self.ask_to_shed(room)?;
             }
         }
         let now = StoreState { full: room == Room::Full, used_bytes: self.retention.used() };
@@ -331,23 +339,35 @@ impl Writer {
         Ok(room)
     }
 
-    fn ask_to_shed(&mut self) -> Result<(), StoreError> {
-        let log = self.appenders.readings.log().clone();
-        let end = match log.oldest_end()? {
-            Some(end) => end,
-            None if self.appenders.readings.is_fresh() => return Ok(()),
-            None => {
-                self.appenders.readings.rotate()?;
-                self.mark.store(&*self.store, true)?;
-                self.appenders.readings.next()
-            }
-        };
-        self.shed_before.send_if_modified(|before| {
-            let more = end.offset > *before;
-            *before = end.offset.max(*before);
-            more
-        });
+    /// Asks for the oldest readings, and where there are none and it is full for the oldest rows. A generation that is
+    /// still being written is sealed for that only when it is full: where rows fill the disk, it would be one a commit.
+    fn ask_to_shed(&mut self, room: Room) -> Result<(), StoreError> {
+        let mut asked = *self.shed_before.borrow();
+        if room < Room::Full {
+            let end = self.appenders.readings.log().oldest_end()?;
+            asked.readings = end.map_or(0, |end| end.offset).max(asked.readings);
+        } else if let Some(end) = self.oldest_end(|appenders| &mut appenders.readings)? {
+            asked.readings = end.max(asked.readings);
+        } else if let Some(end) = self.oldest_end(|appenders| &mut appenders.rows)? {
+            asked.rows = end.max(asked.rows);
+        }
+        self.shed_before.send_if_modified(|before| std::mem::replace(before, asked) != asked);
         Ok(())
+    }
+
+    /// Where the oldest generation of a log ends, which is sealed if it is the newest too; `None`: nothing is in it.
+    fn oldest_end(&mut self, of: fn(&mut Appenders) -> &mut Appender) -> Result<Option<u64>, StoreError> {
+        let appender = of(&mut self.appenders);
+        if let Some(end) = appender.log().oldest_end()? {
+            return Ok(Some(end.offset));
+        }
+        if appender.is_fresh() {
+            return Ok(None);
+        }
+        appender.rotate()?;
+        let end = appender.next().offset;
+        self.mark.store(&*self.store, true)?;
+        Ok(Some(end))
     }
 
     fn stamp(&self) -> Stamp {

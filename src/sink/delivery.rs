@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::losses::Losses;
-use super::stream::{OnRoad, Stream};
+use super::streams::{Address, Streams};
 use super::{Mode, Outcome, RoadState, SendError, Sink};
 use crate::backoff;
 use crate::batch::lane::Removed;
@@ -31,19 +31,17 @@ use crate::batch::{Limits, Record, Sealed, Sealer};
 use crate::clock::Clock;
 use crate::config;
 use crate::metrics::Metrics;
-use crate::queue::{Cursors, Store, StoreError};
+use crate::queue::{Cursors, ShedBefore, Store, StoreError};
 use crate::reading::Micros;
 use crate::source::Reason;
 
-/// Records in one `PutRecords`.
-const RECORDS_MAX: usize = 500;
 /// How often cursors are saved while data flows.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
 /// How often a record must be found invalid before it is given up: one answer may be the fault of a proxy.
 const INVALID_TRIES: u32 = 3;
 /// A record that is refused for throughput now and then is the ordinary way of Kinesis; this often in a row is not.
 const STARVED_TRIES: u32 = 3;
-/// A record aims at what the link carries in this time.
+/// A record, and a request of several, aims at what the link carries in this time.
 const RECORD_SECONDS: f64 = 10.0;
 /// Slower than any link: no record aims lower.
 const TARGET_MIN: usize = 8 * 1024;
@@ -52,10 +50,9 @@ pub struct Delivery<S> {
     pub sink: S,
     pub store: Arc<dyn Store>,
     pub gateway: Arc<str>,
-    pub readings: Stream,
-    pub gaps: Stream,
+    pub streams: Streams,
     pub losses: Losses,
-    pub shed_before: watch::Receiver<u64>,
+    pub shed_before: watch::Receiver<ShedBefore>,
     pub limits: Limits,
     pub max_age: Duration,
     pub max_request: usize,
@@ -64,9 +61,6 @@ pub struct Delivery<S> {
     pub clock: Clock,
     pub metrics: Arc<Metrics>,
 }
-
-/// A lane, by stream and number.
-type Address = (&'static str, u32);
 
 /// Why delivery ended.
 #[derive(Debug, thiserror::Error)]
@@ -101,30 +95,27 @@ impl<S: Sink> Delivery<S> {
             Turn { sealer, saved: Cursors::default(), saved_at: Instant::now(), accepted: false, link: None };
         // Which lane an entry belongs to is settled before the first is sent, or a crash could settle it otherwise.
         self.save(&mut turn, true)?;
-        let mut more = (self.readings.log.watch(), self.gaps.log.watch());
         while !*stop.borrow_and_update() {
-            more.0.mark_unchanged();
-            more.1.mark_unchanged();
-            self.shed().await?;
+            self.streams.mark_seen();
+            self.shed(&mut turn).await?;
             let limits = self.limits_now(&turn);
             self.gather(&limits).await?;
             self.seal(&limits, &mut turn).await?;
             self.save(&mut turn, false)?;
             self.publish();
-            let due = self.due(Instant::now());
+            let due = self.streams.due(Instant::now(), self.max_request.min(turn.carried()));
             if !due.is_empty() {
                 let verdict = self.send(&due, &mut turn).await;
                 self.settle(&due, verdict, &mut turn).await?;
                 continue;
             }
-            if self.readings.has_more(&limits) || self.gaps.has_more(&limits) {
+            if self.streams.has_more(&limits) {
                 tokio::task::yield_now().await;
                 continue;
             }
             let wake_at = self.wake_at(turn.saved_at);
             tokio::select! {
-                _ = more.0.changed() => {}
-                _ = more.1.changed() => {}
+                () = self.streams.changed() => {}
                 _ = self.shed_before.changed() => {}
                 _ = stop.changed() => {}
                 () = tokio::time::sleep_until(wake_at) => {}
@@ -135,25 +126,26 @@ impl<S: Sink> Delivery<S> {
     }
 
     /// Gives up what the writer asks for, since the queue is full.
-    async fn shed(&mut self) -> Result<(), DeliveryError> {
-        let before = *self.shed_before.borrow_and_update();
-        if before <= self.readings.settled() {
+    async fn shed(&mut self, turn: &mut Turn) -> Result<(), DeliveryError> {
+        let asked = *self.shed_before.borrow_and_update();
+        let gaps = self.streams.shed(asked, Instant::now())?;
+        if gaps.is_empty() {
             return Ok(());
         }
-        let gaps = self.readings.shed(before, Instant::now())?;
-        let count: u64 = gaps.iter().filter(|gap| gap.reason == "shed").map(|gap| gap.removed.count).sum();
-        tracing::warn!(readings = count, before_offset = before, "the oldest readings were shed: the queue is full");
-        self.metrics.shed_readings.inc_by(count);
+        for stream in ["readings", "rows"] {
+            let shed = gaps.iter().filter(|gap| gap.stream == stream && gap.reason == "shed");
+            let count: u64 = shed.map(|gap| gap.removed.count).sum();
+            if count > 0 {
+                tracing::warn!(stream, count, "the oldest were shed: the queue is full");
+                self.metrics.shed(stream).inc_by(count);
+            }
+        }
         self.losses.write_gaps(&gaps).await?;
-        self.cursors().store(&*self.store)?;
-        self.readings.log.release(before)?;
-        Ok(())
+        self.save(turn, true)
     }
 
     async fn gather(&mut self, limits: &Limits) -> Result<(), DeliveryError> {
-        let now = Instant::now();
-        let mut lost = self.readings.gather(limits, now)?;
-        lost.extend(self.gaps.gather(limits, now)?);
+        let lost = self.streams.gather(limits, Instant::now())?;
         for gap in &lost {
             let Removed { from, to, .. } = gap.removed;
             tracing::error!(stream = gap.stream, from = from.1, to = to.1, "entries in the log cannot be read");
@@ -162,9 +154,7 @@ impl<S: Sink> Delivery<S> {
     }
 
     async fn seal(&mut self, limits: &Limits, turn: &mut Turn) -> Result<(), DeliveryError> {
-        let now = Instant::now();
-        let mut sealed = self.readings.seal(limits, &mut turn.sealer, self.max_age, now);
-        sealed.extend(self.gaps.seal(limits, &mut turn.sealer, self.max_age, now));
+        let sealed = self.streams.seal(limits, &mut turn.sealer, self.max_age, Instant::now());
         for made in sealed {
             match made {
                 Sealed::Record(record) => {
@@ -182,29 +172,8 @@ impl<S: Sink> Delivery<S> {
         Ok(())
     }
 
-    /// The lanes whose record goes into the next request.
-    fn due(&self, now: Instant) -> Vec<Address> {
-        let mut chosen = Vec::new();
-        let mut bytes = 0;
-        for stream in [&self.gaps, &self.readings] {
-            for (number, road) in &stream.lanes {
-                let Some(on) = road.record.as_ref().filter(|on| on.due <= now) else { continue };
-                let together =
-                    chosen.len() < RECORDS_MAX && bytes + on.record.size() <= self.max_request && !on.is_alone();
-                if chosen.is_empty() || together {
-                    bytes += on.record.size();
-                    chosen.push((stream.name, *number));
-                    if on.is_alone() {
-                        return chosen;
-                    }
-                }
-            }
-        }
-        chosen
-    }
-
     async fn send(&mut self, due: &[Address], turn: &mut Turn) -> Result<Vec<Outcome>, SendError> {
-        let records: Vec<&Record> = due.iter().filter_map(|at| Some(&self.on_road(*at)?.record)).collect();
+        let records: Vec<&Record> = due.iter().filter_map(|at| Some(&self.streams.on_road(*at)?.record)).collect();
         let bytes: usize = records.iter().map(|record| record.size()).sum();
         let started = Instant::now();
         let result = self.sink.send(&records).await;
@@ -266,13 +235,13 @@ impl<S: Sink> Delivery<S> {
     async fn invalid(&mut self, due: &[Address], why: String, turn: &mut Turn) -> Result<(), DeliveryError> {
         for at in due {
             self.again(*at);
-            if let Some(on) = self.road_record(*at) {
+            if let Some(on) = self.streams.road_record(*at) {
                 on.invalid += 1;
             }
         }
         if let [at] = due
             && turn.accepted
-            && let Some(on) = self.road_record(*at).take_if(|on| on.invalid >= INVALID_TRIES)
+            && let Some(on) = self.streams.road_record(*at).take_if(|on| on.invalid >= INVALID_TRIES)
         {
             turn.accepted = false;
             return self.losses.bury(&on.record, Reason::Refused, why).await;
@@ -283,22 +252,31 @@ impl<S: Sink> Delivery<S> {
     }
 
     fn taken(&mut self, at: Address) {
-        let Some(on) = self.road_record(at).take() else { return };
+        let Some(on) = self.streams.road_record(at).take() else { return };
+        let Record { stream, count, arrived, .. } = on.record;
         let now = self.clock.now().wall;
-        for arrived in [on.record.arrived.0, on.record.arrived.1] {
-            self.metrics.delivery_seconds.observe((now.0 - arrived.0).max(0) as f64 / Micros::PER_SECOND as f64);
+        self.state.send_modify(|state| {
+            state.last_success = Some(now);
+            match stream {
+                "readings" => state.delivered_readings += count,
+                "rows" => state.delivered_rows += count,
+                _ => {}
+            }
+        });
+        match stream {
+            "readings" => self.metrics.delivered_readings.inc_by(count),
+            "rows" => return self.metrics.delivered_rows.inc_by(count),
+            _ => {}
         }
-        self.state.send_modify(|state| state.last_success = Some(now));
-        if on.record.stream == "readings" {
-            self.metrics.delivered_readings.inc_by(on.record.count);
-            self.state.send_modify(|state| state.delivered_readings += on.record.count);
+        for arrived in [arrived.0, arrived.1] {
+            self.metrics.delivery_seconds.observe((now.0 - arrived.0).max(0) as f64 / Micros::PER_SECOND as f64);
         }
     }
 
     /// Has the record go again after a pause, and says how often it has failed.
     fn again(&mut self, at: Address) -> u32 {
         let (settings, now) = (self.backoff, Instant::now());
-        let Some(on) = self.road_record(at) else { return 0 };
+        let Some(on) = self.streams.road_record(at) else { return 0 };
         on.failed += 1;
         on.due = now + backoff::pause(settings, on.failed);
         on.failed
@@ -316,9 +294,7 @@ impl<S: Sink> Delivery<S> {
             }
         }
         let now = Instant::now();
-        let pauses = [&self.gaps, &self.readings].into_iter().flat_map(|stream| stream.lanes.values());
-        let pause =
-            pauses.filter_map(|road| road.record.as_ref()).map(|on| on.due.saturating_duration_since(now)).max();
+        let pause = self.streams.on_the_road().map(|(_, on)| on.due.saturating_duration_since(now)).max();
         let seconds = pause.unwrap_or_default().as_secs_f64();
         self.metrics.kinesis_backoff_seconds.set(seconds);
         self.state.send_modify(|state| {
@@ -330,68 +306,51 @@ impl<S: Sink> Delivery<S> {
 
     /// Saves the cursors, now and then and before a generation goes.
     fn save(&mut self, turn: &mut Turn, now: bool) -> Result<(), DeliveryError> {
-        let mut releases = false;
-        for stream in [&self.readings, &self.gaps] {
-            releases |= stream.log.oldest_end()?.is_some_and(|end| end.offset <= stream.settled());
-        }
+        let releases = self.streams.can_release()?;
         if !now && !releases && turn.saved_at.elapsed() < SAVE_EVERY {
             return Ok(());
         }
-        let cursors = self.cursors();
+        let cursors = self.streams.cursors();
         if cursors != turn.saved {
             cursors.store(&*self.store)?;
             turn.saved = cursors;
         }
         turn.saved_at = Instant::now();
         if releases {
-            self.readings.log.release(self.readings.settled())?;
-            self.gaps.log.release(self.gaps.settled())?;
+            self.streams.release()?;
         }
         Ok(())
     }
 
-    fn cursors(&self) -> Cursors {
-        let streams = [&self.readings, &self.gaps];
-        Cursors { streams: streams.map(|stream| (stream.name.to_owned(), stream.cursors())).into() }
-    }
-
     fn publish(&self) {
-        let queued = self.readings.log.durable().offset.saturating_sub(self.readings.settled());
-        let oldest = self.readings.oldest();
-        self.metrics.queue_readings.set(queued as i64);
+        let (readings, rows) = (self.streams.queued_readings(), self.streams.queued_rows());
+        let oldest = self.streams.readings.oldest();
+        self.metrics.queue_readings.set(readings as i64);
+        self.metrics.queue_rows.set(rows as i64);
         let age = oldest.map_or(0, |at| (self.clock.now().wall.0 - at.0).max(0));
         self.metrics.queue_age_seconds.set(age as f64 / Micros::PER_SECOND as f64);
         self.state.send_modify(|state| {
-            state.queued_readings = queued;
+            state.queued_readings = readings;
+            state.queued_rows = rows;
             state.oldest = oldest;
         });
     }
 
     fn limits_now(&self, turn: &Turn) -> Limits {
-        let carried = turn.link.map_or(usize::MAX, |link| (link * RECORD_SECONDS) as usize);
-        Limits { target: self.limits.target.min(carried.max(TARGET_MIN)), ..self.limits }
+        Limits { target: self.limits.target.min(turn.carried()), ..self.limits }
     }
 
     fn wake_at(&self, saved_at: Instant) -> Instant {
-        let streams = [&self.readings, &self.gaps];
-        let ripe = streams.iter().filter_map(|stream| stream.next_ripe(self.max_age));
-        let roads = streams.iter().flat_map(|stream| stream.lanes.values());
-        let again = roads.filter_map(|road| road.record.as_ref()).map(|on| on.due);
+        let save_at = saved_at + SAVE_EVERY;
+        let next = self.streams.next_due(self.max_age).unwrap_or(save_at);
         // Never in the past, or the loop would spin.
-        ripe.chain(again)
-            .min()
-            .unwrap_or(saved_at + SAVE_EVERY)
-            .min(saved_at + SAVE_EVERY)
-            .max(Instant::now() + Duration::from_millis(1))
+        next.min(save_at).max(Instant::now() + Duration::from_millis(1))
     }
+}
 
-    fn road_record(&mut self, (stream, lane): Address) -> &mut Option<OnRoad> {
-        let stream = if stream == self.gaps.name { &mut self.gaps } else { &mut self.readings };
-        &mut stream.lanes.get_mut(&lane).expect("a lane with a record on the road is open").record
-    }
-
-    fn on_road(&self, (stream, lane): Address) -> Option<&OnRoad> {
-        let stream = if stream == self.gaps.name { &self.gaps } else { &self.readings };
-        stream.lanes.get(&lane)?.record.as_ref()
+impl Turn {
+    /// What the link carries in the time that a record aims at, bytes.
+    fn carried(&self) -> usize {
+        self.link.map_or(usize::MAX, |link| (link * RECORD_SECONDS) as usize).max(TARGET_MIN)
     }
 }

@@ -11,12 +11,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidegate_wire::Row;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::losses::Gap;
 use crate::batch::lane::Removed;
 use crate::batch::{Lane, Limits, Record, Sealed, Sealer, lane_of};
-use crate::queue::{Cursor, Entry, Group, Log, Reader, Span, Step, StoreError, StreamCursors};
+use crate::queue::{Cursor, Entry, Group, Log, Place, Reader, Span, Step, StoreError, StreamCursors};
 use crate::reading::Micros;
 
 /// How many groups are read before anything else gets its turn.
@@ -26,6 +27,8 @@ pub struct Stream {
     pub name: &'static str,
     gateway: Arc<str>,
     pub log: Log,
+    /// Says when the log has more.
+    pub more: watch::Receiver<Place>,
     reader: Reader,
     spans: Vec<Span>,
     pub lanes: BTreeMap<u32, Road>,
@@ -85,8 +88,8 @@ impl Stream {
         let epoch = last.map_or(0, |(epoch, _)| epoch);
         let roads = cursors.lanes.iter().map(|(number, cursor)| (*number, Road::new(&gateway, name, *number, *cursor)));
         let reader = Reader::new(&log, from);
-        let backlog = log.durable().offset;
-        let mut stream = Self { name, lanes: roads.collect(), gateway, reader, log, spans, received, epoch, backlog };
+        let (more, backlog, lanes) = (log.watch(), log.durable().offset, roads.collect());
+        let mut stream = Self { name, gateway, log, more, reader, spans, lanes, received, epoch, backlog };
         stream.open_lanes();
         Ok(stream)
     }
@@ -106,6 +109,18 @@ impl Stream {
             }
         }
         Ok(gaps)
+    }
+
+    /// Settles every entry before `to` unread. The lanes go on naming the last one they delivered as `prev`: to their
+    /// consumers nothing is missing.
+    pub fn pass(&mut self, to: u64) {
+        let to = to.min(self.log.durable().offset);
+        if to <= self.reader.offset() {
+            return;
+        }
+        self.reader = Reader::new(&self.log, to);
+        self.lanes.values_mut().for_each(|road| road.from = road.from.max(to));
+        self.turn_span();
     }
 
     /// Whether there is more to read than was read.
@@ -151,8 +166,11 @@ impl Stream {
         waiting.filter_map(|road| road.since).min().map(|since| since + max_age)
     }
 
-    /// Gives up every entry before `before`, on the road or not, and says what that was.
+    /// Gives up every entry before `before` that is not settled, on the road or not, and says what that was.
     pub fn shed(&mut self, before: u64, now: Instant) -> Result<Vec<Gap>, StoreError> {
+        if before <= self.settled() {
+            return Ok(Vec::new());
+        }
         let mut removed: BTreeMap<u32, Removed> = BTreeMap::new();
         let mut gaps = Vec::new();
         for (number, road) in &mut self.lanes {
@@ -251,9 +269,9 @@ impl Stream {
             && self.lanes.values().any(|road| road.record.is_some() || !road.lane.is_empty())
     }
 
-    /// Closes the lanes of a span that has drained and opens those of the next.
+    /// Closes the lanes of each span that has drained and opens those of the next.
     fn turn_span(&mut self) {
-        if let [_, next, ..] = self.spans[..]
+        while let [_, next, ..] = self.spans[..]
             && self.reader.offset() >= next.from
             && !self.drains()
         {

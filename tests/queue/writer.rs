@@ -11,7 +11,7 @@ use tidegate::metrics::Metrics;
 use tidegate::queue::files::Mark;
 use tidegate::queue::retention::Retention;
 use tidegate::queue::writer::{Options, StoreState};
-use tidegate::queue::{Entry, Letter, Queue, Reader, Request, Step, Store, StoreError, Writer, dead};
+use tidegate::queue::{Entry, Letter, Queue, Reader, Request, ShedBefore, Step, Store, StoreError, Writer, dead};
 use tidegate::reading::Micros;
 use tidegate::source::{Delivery, Inbox, Reason, Receipt, Rejected};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -30,7 +30,7 @@ pub struct Rig {
     pub inbox: Inbox,
     requests: mpsc::Sender<Request>,
     pub queue: Queue,
-    shed_before: watch::Receiver<u64>,
+    shed_before: watch::Receiver<ShedBefore>,
     state: watch::Receiver<StoreState>,
     metrics: Arc<Metrics>,
     writer: JoinHandle<Result<(), StoreError>>,
@@ -46,7 +46,7 @@ pub async fn start(store: Arc<dyn Store>, options: Options) -> Rig {
     let clock = Clock::hand(Micros(1_800_000_000_000_000));
     let (inbox, items) = Inbox::new(1_000, 1 << 20, clock.clone());
     let (requests, asked) = mpsc::channel(4);
-    let (shed_before, shed_asked) = watch::channel(0);
+    let (shed_before, shed_asked) = watch::channel(ShedBefore::default());
     let state = watch::Sender::new(StoreState::default());
     let said = state.subscribe();
     let metrics = Metrics::new();
@@ -313,12 +313,12 @@ async fn where_it_gets_tight_delivery_is_asked_to_give_up_the_oldest_generation(
     faulty(&store, |faults| faults.disk.free = 3 * GENERATION);
     rig.put(delivery("one more")).await.await.unwrap();
     rig.shed_before.changed().await.unwrap();
-    assert_eq!(*rig.shed_before.borrow_and_update(), oldest_end);
+    assert_eq!(rig.shed_before.borrow_and_update().readings, oldest_end);
     // Delivery does as it is asked, and it is still tight: the next one goes.
     rig.queue.readings.release(oldest_end).unwrap();
     rig.put(delivery("and one more")).await.await.unwrap();
     rig.shed_before.changed().await.unwrap();
-    assert!(*rig.shed_before.borrow() > oldest_end);
+    assert!(rig.shed_before.borrow().readings > oldest_end);
 }
 
 #[tokio::test(start_paused = true)]
@@ -328,7 +328,7 @@ async fn a_newest_generation_that_is_all_there_is_is_sealed_so_that_it_can_be_gi
     let mut rig = start(store.clone(), Options { when_full: WhenFull::ShedOldest, ..options() }).await;
     rig.shed_before.changed().await.unwrap();
     let all = rig.queue.readings.durable().offset;
-    assert_eq!(*rig.shed_before.borrow_and_update(), all);
+    assert_eq!(*rig.shed_before.borrow_and_update(), ShedBefore { readings: all, rows: 0 });
     rig.queue.readings.release(all).unwrap();
     tokio::time::sleep(Duration::from_mins(1)).await;
     assert!(!rig.shed_before.has_changed().unwrap(), "what is empty is not given up again");
