@@ -13,7 +13,7 @@
 //!
 //! Invariants:
 //! - only this file moves delivery cursors, and only behind what was taken, shed, lost or dead-lettered, with the
-//!   gap record of the last three on stable storage before;
+//!   gap record of the last three on stable storage before; or behind what is folded, where only rows are wanted;
 //! - cursors are on stable storage before a generation goes.
 
 use std::sync::Arc;

@@ -115,12 +115,10 @@ impl Stream {
     /// consumers nothing is missing.
     pub fn pass(&mut self, to: u64) {
         let to = to.min(self.log.durable().offset);
-        if to <= self.reader.offset() {
-            return;
+        if to > self.reader.offset() {
+            self.reader = Reader::new(&self.log, to);
+            self.lanes.values_mut().for_each(|road| road.from = road.from.max(to));
         }
-        self.reader = Reader::new(&self.log, to);
-        self.lanes.values_mut().for_each(|road| road.from = road.from.max(to));
-        self.turn_span();
     }
 
     /// Whether there is more to read than was read.

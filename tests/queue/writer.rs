@@ -11,8 +11,10 @@ use tidegate::metrics::Metrics;
 use tidegate::queue::files::Mark;
 use tidegate::queue::retention::Retention;
 use tidegate::queue::writer::{Options, StoreState};
-use tidegate::queue::{Entry, Letter, Queue, Reader, Request, ShedBefore, Step, Store, StoreError, Writer, dead};
-use tidegate::reading::Micros;
+use tidegate::queue::{
+    Entry, FoldCommit, Letter, Queue, Reader, Request, ShedBefore, Step, Store, StoreError, Writer, dead,
+};
+use tidegate::reading::{Micros, Reading};
 use tidegate::source::{Delivery, Inbox, Reason, Receipt, Rejected};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -96,6 +98,14 @@ impl Rig {
         let (done, written) = oneshot::channel();
         self.requests.send(Request::Gaps(vec![reading("gap")], done)).await.unwrap();
         written.await
+    }
+
+    /// Commits rows; nothing is folded for them.
+    async fn fold(&self, rows: Vec<Reading>) {
+        let (done, committed) = oneshot::channel();
+        let commit = FoldCommit { rows, ..FoldCommit::default() };
+        self.requests.send(Request::Fold(commit, done)).await.unwrap();
+        committed.await.unwrap();
     }
 
     async fn purge(&self, before: u64) -> u64 {
@@ -333,6 +343,45 @@ async fn a_newest_generation_that_is_all_there_is_is_sealed_so_that_it_can_be_gi
     tokio::time::sleep(Duration::from_mins(1)).await;
     assert!(!rig.shed_before.has_changed().unwrap(), "what is empty is not given up again");
     assert_eq!(store.generations("readings").unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_are_asked_for_when_there_is_no_reading_left_and_it_is_full() {
+    let store = Arc::new(LossyStore::default());
+    let mut rig = start(store.clone(), Options { when_full: WhenFull::ShedOldest, ..options() }).await;
+    for n in 0..10 {
+        rig.put(delivery("folded")).await.await.unwrap();
+        rig.fold(vec![reading(&noise(n, 1_000))]).await;
+    }
+    let oldest_end = rig.queue.rows.oldest_end().unwrap().unwrap().offset;
+    // While it is tight, a generation that readings are added to is left to grow.
+    faulty(&store, |faults| faults.disk.free = 3 * GENERATION);
+    rig.queue.readings.release(u64::MAX).unwrap();
+    for _ in 0..3 {
+        rig.put(delivery("one more")).await.await.unwrap();
+    }
+    let generations = store.generations("readings").unwrap().len();
+    assert!(generations == 1 && !rig.shed_before.has_changed().unwrap());
+
+    faulty(&store, |faults| faults.used_more = MAX_BYTES);
+    let _held_back = rig.put(delivery("held back")).await;
+    rig.shed_before.changed().await.unwrap();
+    let readings = rig.queue.readings.durable().offset;
+    assert_eq!(*rig.shed_before.borrow_and_update(), ShedBefore { readings, rows: 0 });
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert!(!rig.shed_before.has_changed().unwrap(), "readings are there yet");
+    rig.queue.readings.release(readings).unwrap();
+    rig.shed_before.changed().await.unwrap();
+    assert_eq!(*rig.shed_before.borrow_and_update(), ShedBefore { readings, rows: oldest_end });
+    // All of them, one generation after the other, the last one too.
+    let rows = rig.queue.rows.durable().offset;
+    while rig.shed_before.borrow_and_update().rows < rows {
+        rig.queue.rows.release(rig.shed_before.borrow().rows).unwrap();
+        timeout(PATIENCE, rig.shed_before.changed()).await.expect("there are more").unwrap();
+    }
+    rig.queue.rows.release(rows).unwrap();
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert!(!rig.shed_before.has_changed().unwrap(), "nothing is left");
 }
 
 #[tokio::test(start_paused = true)]
