@@ -100,10 +100,10 @@ impl Rig {
         written.await
     }
 
-    /// Commits rows; nothing is folded for them.
-    async fn fold(&self, rows: Vec<Reading>) {
+    /// Commits rows, and that readings before `position` are folded.
+    pub async fn fold(&self, position: u64, rows: Vec<Reading>) {
         let (done, committed) = oneshot::channel();
-        let commit = FoldCommit { rows, ..FoldCommit::default() };
+        let commit = FoldCommit { rows, position, ..FoldCommit::default() };
         self.requests.send(Request::Fold(commit, done)).await.unwrap();
         committed.await.unwrap();
     }
@@ -132,7 +132,7 @@ impl Rig {
     }
 
     /// The process is killed; the store is all that is left.
-    async fn kill(self) {
+    pub async fn kill(self) {
         self.writer.abort();
         let _ = self.writer.await;
     }
@@ -351,7 +351,7 @@ async fn rows_are_asked_for_when_there_is_no_reading_left_and_it_is_full() {
     let mut rig = start(store.clone(), Options { when_full: WhenFull::ShedOldest, ..options() }).await;
     for n in 0..10 {
         rig.put(delivery("folded")).await.await.unwrap();
-        rig.fold(vec![reading(&noise(n, 1_000))]).await;
+        rig.fold(0, vec![reading(&noise(n, 1_000))]).await;
     }
     let oldest_end = rig.queue.rows.oldest_end().unwrap().unwrap().offset;
     // While it is tight, a generation that readings are added to is left to grow.
