@@ -1,11 +1,11 @@
 //! The wiring, and the order in which things stop; the only module that knows everyone.
 //!
 //! ```text
-//! start:  lock ▶ port ▶ queue ▶ writer ▶ delivery ▶ http ▶ sources
-//! stop:   sources (receipts out, PUBACKs sent) ▶ writer (the rest committed) ▶ delivery (cursors) ▶ http
+//! start:  lock ▶ port ▶ queue ▶ writer ▶ fold ▶ delivery ▶ http ▶ sources
+//! stop:   sources (receipts out, PUBACKs sent) ▶ fold ▶ writer (the rest committed) ▶ delivery (cursors) ▶ http
 //! ```
 //!
-//! Writer and delivery have a thread each: both block, the one on fsync, the other on reading and compressing.
+//! Writer, fold and delivery have a thread each: they block, on fsync, on reading, on compressing.
 //! Stopping saves nothing that was not safe already: a crash is the same, only less polite.
 
 use std::future::Future;
@@ -20,6 +20,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::clock::{self, Clock};
 use crate::config::{self, Config};
+use crate::fold::{self, Fold, FoldError, Tells};
 use crate::http;
 use crate::metrics::Metrics;
 use crate::queue::files::host_name;
@@ -28,6 +29,7 @@ use crate::queue::writer::{Options, StoreState};
 use crate::queue::{self, Lock, OpenError, Queue, Request, ShedBefore, SledStore, Store, StoreError, Writer};
 use crate::sink::RoadState;
 use crate::sink::delivery::DeliveryError;
+use crate::sink::losses::Losses;
 use crate::source::mqtt::{self, MqttError};
 use crate::source::{Inbox, State};
 
@@ -39,6 +41,9 @@ use road::Road;
 
 /// The inbox holds this many bytes of payloads at the most.
 const INBOX_BYTES: usize = 64 << 20;
+/// A tick is an fsync: the card is spared.
+const TICK_MIN: Duration = Duration::from_secs(1);
+const TICK_MAX: Duration = Duration::from_secs(10);
 
 /// Why a gateway did not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -55,10 +60,8 @@ pub enum GatewayError {
     Delivery(#[from] DeliveryError),
     #[error("source {name}: {source}")]
     Source { name: String, source: MqttError },
-    #[error(
-        "this version does not run `[[window]]` yet; take it out of the configuration, or try it with `tidegate sql`"
-    )]
-    Windows,
+    #[error("the windows stopped: {0}")]
+    Fold(#[from] FoldError),
     #[error("a part of the gateway ended without a word; this is a fault of tidegate, please report it")]
     Lost,
 }
@@ -69,14 +72,8 @@ impl From<StoreError> for GatewayError {
     }
 }
 
-/// Whether this version can do what the configuration means.
-pub fn can_run(config: &Config) -> Result<(), GatewayError> {
-    if config.windows.is_empty() { Ok(()) } else { Err(GatewayError::Windows) }
-}
-
 /// Runs until `shutdown` resolves, or until something fails that no retry mends.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> Result<(), GatewayError> {
-    can_run(&config)?;
     let clock = Clock::System;
     let dir = config.gateway.data_dir.clone();
     let _lock = Lock::take(&dir)?;
@@ -85,7 +82,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> R
 
     let store: Arc<dyn Store> = Arc::new(SledStore::open(&dir)?);
     let generation_bytes = queue::generation_bytes(config.queue.max_bytes);
-    let (queue, appenders) = Queue::open(store.clone(), clock.now(), generation_bytes)?;
+    let (mut queue, appenders) = Queue::open(store.clone(), clock.now(), generation_bytes)?;
+    let restored = std::mem::take(&mut queue.restored);
     let queue = Arc::new(queue);
     let id = gateway_id(&config.gateway, &queue);
     tracing::info!(gateway = &*id, epoch = queue.identity.epoch, data_dir = %dir.display(), "started");
@@ -94,6 +92,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> R
     let (inbox, items) = Inbox::new(in_flight.clone().sum::<usize>() + 64, INBOX_BYTES, clock.clone());
     let (requests, asked) = mpsc::channel(16);
     let (shed_before, shed_asked) = watch::channel(ShedBefore::default());
+    let (open, open_windows) = watch::channel(false);
     // The writer holds the only sender: once it is gone, the storage is not writable.
     let (store_state, store_seen) = watch::channel(StoreState::default());
     let writer = Writer {
@@ -101,6 +100,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> R
         appenders,
         inbox: items,
         requests: asked,
+        open_windows,
         shed_before,
         state: store_state,
         retention: Retention::new(store.clone(), config.queue.max_bytes, config.queue.min_free, generation_bytes),
@@ -108,6 +108,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> R
             linger: config.queue.commit_linger,
             when_full: config.queue.when_full,
             max_dead: config.queue.max_dead,
+            tick: tick(&config.windows),
             in_flight: in_flight.min().unwrap_or(1),
         },
         clock: clock.clone(),
@@ -119,12 +120,25 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> R
 
     let (stop_delivery, delivery_stops) = watch::channel(false);
     let road_state = watch::Sender::new(RoadState::default());
+    let (folded, how_far) = watch::channel(0);
+    let (stats, windows_seen) = watch::channel(Vec::new());
+    let options = fold::Options {
+        checkpoint_interval: config.windows.iter().map(|window| window.checkpoint_interval).min().unwrap_or_default(),
+        specs: config.windows.iter().map(|window| window.spec.clone()).collect(),
+        forward_readings: config.forward.readings,
+    };
+    let losses =
+        Losses { gateway: id.clone(), writer: requests.clone(), state: road_state.clone(), metrics: metrics.clone() };
+    let tells = Tells { folded, open, stats };
+    let fold = Fold::take_up(options, &queue, restored, losses, shed_asked.clone(), tells)?;
+    let fold_stops = delivery_stops.clone();
+    let fold = on_thread("fold", move || fold.run(fold_stops));
     let road = Road {
         config: config.clone(),
         queue: queue.clone(),
         gateway: id.clone(),
         requests: requests.clone(),
-        folded: None,
+        folded: (!config.windows.is_empty()).then(|| how_far.clone()),
         shed_asked,
         state: road_state.clone(),
         metrics: metrics.clone(),
@@ -143,6 +157,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> R
         sources: states,
         store: store_seen,
         road: road_state.subscribe(),
+        folded: how_far,
+        windows: windows_seen,
         metrics: metrics.clone(),
         clock,
     };
@@ -153,7 +169,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> R
         }))
     });
     let mut running =
-        Running { writer, delivery, sources, stop_sources, stop_delivery, requests, http, stop_http, dir };
+        Running { writer, fold, delivery, sources, stop_sources, stop_delivery, requests, http, stop_http, dir };
     let failed = running.until(shutdown).await;
     running.stop(failed, config.gateway.shutdown_timeout).await
 }
@@ -161,6 +177,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> R
 /// The parts of a gateway that runs.
 struct Running {
     writer: OnThread<Result<(), StoreError>>,
+    fold: OnThread<Result<(), FoldError>>,
     delivery: OnThread<Result<(), DeliveryError>>,
     sources: Sources,
     stop_sources: watch::Sender<bool>,
@@ -177,13 +194,15 @@ impl Running {
         tokio::select! {
             () = shutdown => None,
             ended = &mut self.writer => Some(written(ended, &self.dir)),
-            ended = &mut self.delivery => Some(delivered(ended)),
+            ended = &mut self.fold => Some(ended_as(ended)),
+            ended = &mut self.delivery => Some(ended_as(ended)),
             Some(ended) = self.sources.join_next() => Some(ended.unwrap_or(Err(GatewayError::Lost))),
         }
     }
 
     async fn stop(self, failed: Option<Result<(), GatewayError>>, patience: Duration) -> Result<(), GatewayError> {
-        let Self { writer, delivery, mut sources, stop_sources, stop_delivery, requests, http, stop_http, dir } = self;
+        let Self { writer, fold, delivery, mut sources, stop_sources, stop_delivery, requests, http, stop_http, dir } =
+            self;
         stop_sources.send_replace(true);
         let deadline = tokio::time::Instant::now() + patience;
         let _ = tokio::time::timeout_at(deadline, async { while sources.join_next().await.is_some() {} }).await;
@@ -191,9 +210,10 @@ impl Running {
         drop(requests);
         stop_delivery.send_replace(true);
         match failed {
-            // Delivery and sources end when the writer does; the writer knows why.
+            // The others end when the writer does; the writer knows why.
             Some(Err(
-                GatewayError::Delivery(DeliveryError::WriterGone)
+                GatewayError::Fold(FoldError::WriterGone)
+                | GatewayError::Delivery(DeliveryError::WriterGone)
                 | GatewayError::Source { source: MqttError::QueueStopped, .. },
             )) => {
                 return written(writer.await, &dir).and(Err(GatewayError::Lost));
@@ -203,7 +223,10 @@ impl Running {
         }
         // What is on the road may be left there: it goes again at the next start.
         if let Ok(ended) = tokio::time::timeout_at(deadline, delivery).await {
-            delivered(ended)?;
+            ended_as(ended)?;
+        }
+        if let Ok(ended) = tokio::time::timeout_at(deadline, fold).await {
+            ended_as(ended)?;
         }
         let _ = stop_http.send(());
         if let Some(http) = http {
@@ -228,6 +251,14 @@ fn gateway_id(gateway: &config::Gateway, queue: &Queue) -> Arc<str> {
         Some(id) => id.as_str().into(),
         None => format!("{}-{}", host_name(), queue.identity.suffix).into(),
     }
+}
+
+/// How often time passes in the log while a window is open and nothing else tells of it: some ten times within what
+/// the windows wait for.
+fn tick(windows: &[config::Window]) -> Duration {
+    let waits = windows.iter().map(|window| window.spec.idle_timeout.min(window.spec.watermark));
+    let shortest = Duration::from_micros(waits.min().unwrap_or_default().unsigned_abs());
+    (shortest / 10).clamp(TICK_MIN, TICK_MAX)
 }
 
 fn in_flight(source: &config::Source) -> usize {
@@ -291,7 +322,10 @@ fn written(ended: Ended<Result<(), StoreError>>, dir: &std::path::Path) -> Resul
     result.map_err(|source| GatewayError::Write { dir: dir.to_owned(), source })
 }
 
-fn delivered(ended: Ended<Result<(), DeliveryError>>) -> Result<(), GatewayError> {
+fn ended_as<E>(ended: Ended<Result<(), E>>) -> Result<(), GatewayError>
+where
+    GatewayError: From<E>,
+{
     let Ok(Ok(result)) = ended else { return Err(GatewayError::Lost) };
     Ok(result?)
 }

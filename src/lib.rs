@@ -1,16 +1,16 @@
 //! # Tidegate
 //!
-//! An edge gateway: telemetry from MQTT into a durable queue on disk, from there in compressed batches to AWS
-//! Kinesis, through days offline.
+//! An edge gateway: telemetry from MQTT into a durable queue on disk, there into windows of event time, and from there
+//! in compressed batches to AWS Kinesis, through days offline.
 //!
 //! **The gateway is a deterministic fold over a durable log.** What the sensors said is the ground state;
 //! everything else can be computed again.
 //!
 //! ```text
-//!  sensors ──▶ source ──▶ queue ──▶ batch ──▶ sink ──▶ Kinesis
-//!              (door)     (log)     (seal)    (road)
-//!                           ▲                   │
-//!         PUBACK ◀──────────┘ fsync             └─▶ cursors
+//!  sensors ──▶ source ──▶ queue ══▶ window ──▶ batch ──▶ sink ──▶ Kinesis
+//!              (door)     (log)     (fold)     (seal)    (road)
+//!                           ▲          │                   │
+//!         PUBACK ◀──────────┘ fsync    └─▶ rows (a log)     └─▶ cursors
 //! ```
 //!
 //! There is no online mode and no offline mode: a reading goes to the log, is acknowledged once the log is on
@@ -27,6 +27,8 @@ pub mod reading;
 pub mod batch;
 /// Bytes and a topic to readings, or a named reason why not. Pure.
 pub mod decode;
+/// The fold's edge: the log into the windows, and what came of it into the log.
+pub mod fold;
 /// The log: what was acknowledged is here, whatever happens.
 pub mod queue;
 /// The road: records to Kinesis, again and again until it has them.

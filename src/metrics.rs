@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 /// One gateway's metrics. Cloning the `Arc` is how they are handed out.
@@ -39,6 +40,24 @@ pub struct Metrics {
     shed_rows: IntCounter,
     /// Gap records by reason.
     pub gaps: IntCounterVec,
+    /// Readings that the windows have not committed yet.
+    pub unfolded_readings: IntGauge,
+    /// From a commit of the fold to its fsync.
+    pub fold_commit_seconds: Histogram,
+    /// Rows by window.
+    pub window_rows: IntCounterVec,
+    /// What went into a window otherwise than it should, by window and kind: `late` (readings for which every window
+    /// had closed), `ahead` (of their arrival by more than `max_ahead`), `group_overflow` (rows beyond
+    /// `max_groups`), `distinct_overflow`, `integer_overflow`, `sample_overflow`.
+    pub window_exceptions: IntCounterVec,
+    /// Groups that were open and are lost, since the window's query was changed.
+    pub window_lost: IntCounterVec,
+    /// Readings that no window has seen, since the log is damaged.
+    pub window_unread: IntCounter,
+    /// Groups open now.
+    pub window_open: IntGaugeVec,
+    /// How far the watermark is behind the wall clock; 0 while nothing is open.
+    pub window_lag: GaugeVec,
     /// Records sealed, their bytes and the readings in them.
     pub batch_records: IntCounter,
     pub batch_bytes: IntCounter,
@@ -89,6 +108,26 @@ impl Metrics {
             shed_readings: make.counter("shed_readings_total", "Readings given up to the retention policy"),
             shed_rows: make.counter("shed_rows_total", "Rows of windows given up to the retention policy"),
             gaps: make.counters("gaps_total", "Gap records by reason", &["reason"]),
+            unfolded_readings: make.gauge("unfolded_readings", "Readings that the windows have not committed yet"),
+            fold_commit_seconds: make.seconds("fold_commit_seconds", "From a commit of the windows to its fsync"),
+            window_rows: make.counters("window_rows_total", "Rows by window", &["window"]),
+            window_exceptions: make.counters(
+                "window_exceptions_total",
+                "Readings and values that a window could not take as they are, by kind",
+                &["window", "kind"],
+            ),
+            window_lost: make.counters(
+                "window_lost_groups_total",
+                "Open groups lost to a change of the window's query",
+                &["window"],
+            ),
+            window_unread: make.counter("window_unread_total", "Readings lost to damage before a window saw them"),
+            window_open: make.gauges("window_open_groups", "Groups open now", &["window"]),
+            window_lag: make.floats(
+                "window_watermark_lag_seconds",
+                "How far the watermark is behind the wall clock; 0 while nothing is open",
+                &["window"],
+            ),
             batch_records: make.counter("batch_records_total", "Records sealed"),
             batch_bytes: make.counter("batch_bytes_total", "Bytes of the records sealed"),
             batch_readings: make.counter("batch_readings_total", "Readings in the records sealed"),
@@ -154,6 +193,10 @@ impl Maker {
 
     fn float(&self, name: &str, help: &str) -> Gauge {
         self.keep(Gauge::with_opts(Self::options(name, help)))
+    }
+
+    fn floats(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+        self.keep(GaugeVec::new(Self::options(name, help), labels))
     }
 
     fn seconds(&self, name: &str, help: &str) -> Histogram {

@@ -143,19 +143,6 @@ fn a_newer_data_directory_is_refused_and_left_alone() {
 }
 
 #[test]
-fn windows_are_refused_by_check_and_run_alike_until_the_gateway_runs_them() {
-    let window = "[[window]]\nname = \"w\"\nsql = \"SELECT COUNT(*) AS n FROM readings GROUP BY TUMBLE(time, INTERVAL '1' MINUTE)\"\n";
-    let mut gateway = TestGateway::new("windows", free_address().port(), "http://127.0.0.1:9", window);
-    let said = refusal(&mut gateway);
-    assert!(said.contains("does not run `[[window]]` yet") && said.contains("`tidegate sql`"), "{said}");
-    assert!(!gateway.data_dir().exists(), "nothing was started");
-    let checked = tidegate(&["check", "-c", gateway.config().to_str().unwrap()]);
-    assert_eq!(checked.status.code(), Some(2));
-    assert_eq!(sentence(&err(&checked)), said);
-    assert!(String::from_utf8_lossy(&checked.stdout).contains("window   w: about"), "{checked:?}");
-}
-
-#[test]
 fn commands_say_how_they_are_used() {
     let bad = tidegate(&["queue", "stat"]);
     assert_eq!(bad.status.code(), Some(1));

@@ -3,6 +3,7 @@
 mod cloud;
 mod door;
 mod faults;
+mod fold;
 mod promises;
 mod queue;
 mod road;

@@ -6,7 +6,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tidegate::reading::Value;
 use tidegate::simulate::stream::{Faults, Outage};
+use tidegate::simulate::windows::LIVE;
 
 use crate::support::TempDir;
 use crate::support::gateway::{PATIENCE, tidegate};
@@ -316,10 +318,78 @@ async fn a_gateway_that_was_stopped_misses_nothing() {
     scene.all_arrives().await;
 }
 
-/// 10. A broken configuration is refused before anything starts, with every fault named by line and column.
+/// 10. Rows are what the committed readings make up, each reading in them once and each row under one name, whatever
+///     is killed or cut off in between.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_what_the_committed_readings_make_up() {
+    let faults = Faults { seed: 10, cut: 0.3, ..Faults::default() };
+    let config = format!("{QUICK}{LIVE}");
+    let mut scene = Scene::new("promise-10", Mosquitto::start(PATIENT_BROKER), faults, &config).await;
+    scene.gateway.start().await;
+    let fleet = scene.publish(Duration::from_secs(8));
+    let mut random = fastrand::Rng::with_seed(10);
+    for _ in 0..6 {
+        tokio::time::sleep(Duration::from_millis(random.u64(600..1_300))).await;
+        scene.gateway.kill();
+        scene.gateway.start().await;
+    }
+    fleet.await.unwrap();
+    scene.all_arrives().await;
+    scene.gateway.close_windows().await;
+    let until = Instant::now() + PATIENCE;
+    let mut rows = scene.check().windows().judge();
+    while rows.wrong() > 0 && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        rows = scene.check().windows().judge();
+    }
+    assert_eq!(rows.wrong(), 0, "{rows:?}");
+    assert!(rows.expected > 100 && rows.delivered == rows.expected, "{rows:?}");
+}
+
+/// 11. With `forward.readings = "none"` a reading is let go only when it is in a row or in a window's state on stable
+///     storage; one that came too late for its window is delivered as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_only_rows_are_wanted_each_reading_is_in_one_or_delivered_as_it_is() {
+    let config = format!(
+        "{QUICK}[forward]\nreadings = \"none\"\n[[window]]\nname = \"w\"\nwatermark = \"3s\"\nsql = \"SELECT device, \
+         COUNT(*) AS n FROM readings GROUP BY device, TUMBLE(time, INTERVAL '2' SECOND)\"\n"
+    );
+    let mut scene = Scene::new("promise-11", Mosquitto::start(PATIENT_BROKER), Faults::default(), &config).await;
+    scene.gateway.start().await;
+    scene.publish(Duration::from_secs(5)).await.unwrap();
+    scene.metric_reaches(COMMITTED, scene.ledger.total() as f64).await;
+    scene.gateway.kill();
+    scene.gateway.start().await;
+    let (topic, late) = (format!("sensors/{}/telemetry", scene.sensors[0].device), br#"{"ts":1750000000,"x":7}"#);
+    scene.broker.publish(&topic, late, &[]);
+    scene.metric_reaches(COMMITTED, 1.0).await;
+    scene.gateway.close_windows().await;
+
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let records = scene.records();
+        assert!(records.iter().all(|record| record.envelope.stream == "rows"), "no reading is delivered as such");
+        let rows: HashMap<_, _> = records.iter().flat_map(|record| &record.rows).map(|row| (row.offset, row)).collect();
+        let (late, rows): (Vec<_>, Vec<_>) = rows.values().partition(|row| row.series.window.is_none());
+        let count = |row: &&&tidegate_wire::Row| match row.fields.iter().find(|(name, _)| &**name == "n") {
+            Some((_, Value::I64(n))) => n.unsigned_abs(),
+            other => panic!("{other:?}"),
+        };
+        let counted: u64 = rows.iter().map(count).sum();
+        if counted == scene.ledger.total() && late.len() == 1 {
+            assert_eq!(late[0].series.tags, [("late".into(), "true".into())]);
+            assert_eq!(late[0].fields, [("x".into(), Value::I64(7))]);
+            break;
+        }
+        assert!(counted <= scene.ledger.total() && Instant::now() < until, "{counted} counted, {} late", late.len());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// 12. A broken configuration is refused before anything starts, with every fault named by line and column.
 #[test]
 fn a_broken_configuration_is_refused_before_anything_starts() {
-    let dir = TempDir::new("promise-10");
+    let dir = TempDir::new("promise-12");
     let file = dir.path.join("tidegate.toml");
     let data = dir.path.join("data");
     let text =

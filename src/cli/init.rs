@@ -86,6 +86,19 @@ url = "mqtt://127.0.0.1:1883"       # mqtts:// for TLS
 # commit_linger = "250ms"           # how long a lone message waits for company before its fsync
 # max_dead = "64MiB"                # of dead letters
 
+# [[window]]
+# name = "climate_1m"
+# sql = "SELECT device, COUNT(*) AS n, AVG(temp) AS temp FROM readings GROUP BY device, TUMBLE(time, INTERVAL '1' MINUTE)"
+# watermark = "30s"                 # how far out of order readings may come
+# idle_timeout = "30s"              # a device that is silent for so long is not waited for
+# max_ahead = "1h"                  # readings further ahead of their arrival do not move time
+# max_groups = 100000               # open at once; `check` says what memory that may take
+# late = "forward"                  # or "drop"; with readings = "none" a late one is delivered as it is
+# checkpoint_interval = "10s"
+
+# [forward]
+# readings = "all"                  # "none": only rows, and readings go once they are folded
+
 [batch]
 # compression = "zstd"              # or "none"
 # level = 3

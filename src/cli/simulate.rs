@@ -16,7 +16,7 @@ use crate::simulate::fleet::Target;
 use crate::simulate::gateway::Place;
 use crate::simulate::replay::Rows;
 use crate::simulate::sensor::Sensor;
-use crate::simulate::stream::{Faults, Outage, Sabotage};
+use crate::simulate::stream::{Deed, Faults, Outage, Sabotage};
 use crate::simulate::{self, Progress, Settings};
 
 #[derive(clap::Args)]
@@ -25,7 +25,8 @@ use crate::simulate::{self, Progress, Settings};
                   --throttle 0.3 --kill-after 3\n  tidegate simulate --mqtt mqtt://localhost --endpoint \
                   https://kinesis.eu-west-1.amazonaws.com -c tidegate.toml\n  tidegate simulate --replay history.csv --speed 1000\n\n\
                   Durations are written 20s, 500ms, 2m; a bare number is seconds. Exit code 1 if anything is lost, \
-                  changed or out of order."
+                  changed or out of order, or a row of a window is wrong. Without -c a few windows run, by the second \
+                  for sensors and by the hour for files."
 )]
 pub struct Args {
     /// How long the sensors send [default: 20s; with --replay to the end of the files]
@@ -49,7 +50,7 @@ pub struct Args {
     /// Kill the gateway (SIGKILL) at this moment, and start it again
     #[arg(long, value_name = "TIME", value_parser = duration)]
     kill_after: Vec<Duration>,
-    /// A configuration to take [queue], [batch], [link] and limits from
+    /// A configuration to take [queue], [batch], [link], limits and every [[window]] from
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// A sensor for each CSV file (a column time, timestamp or ts; the rest are fields)
@@ -79,6 +80,8 @@ pub struct Args {
     as_gateway: Option<String>,
     #[arg(long, hide = true, requires = "as_gateway")]
     real_stream: bool,
+    #[arg(long, hide = true, requires = "as_gateway")]
+    recorded: bool,
     /// Has the simulated stream lie once, to try the check.
     #[arg(long, hide = true, value_parser = sabotage, conflicts_with = "endpoint")]
     sabotage: Option<Sabotage>,
@@ -129,6 +132,7 @@ fn place(args: &Args) -> Option<Place> {
         http: args.http?,
         data_dir: args.keep.clone()?,
         config: args.config.clone(),
+        recorded: args.recorded,
     })
 }
 
@@ -244,12 +248,17 @@ fn endpoint(text: &str) -> Result<String, String> {
 }
 
 fn sabotage(text: &str) -> Result<Sabotage, String> {
-    match text {
-        "lose" => Ok(Sabotage::Lose),
-        "change" => Ok(Sabotage::Change),
-        "swap" => Ok(Sabotage::Swap),
-        _ => Err("write lose, change or swap".to_owned()),
-    }
+    let (deed, stream) = match text.split_once('-') {
+        Some((deed, "rows")) => (deed, "rows"),
+        _ => (text, "readings"),
+    };
+    let deed = match deed {
+        "lose" => Deed::Lose,
+        "change" => Deed::Change,
+        "swap" => Deed::Swap,
+        _ => return Err("write lose, change or swap, or lose-rows and so on".to_owned()),
+    };
+    Ok(Sabotage { stream, deed })
 }
 
 fn fraction(text: &str) -> Result<f64, String> {

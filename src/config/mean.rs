@@ -50,7 +50,7 @@ fn config(root: &Section<'_>) -> Option<Config> {
     let batch = batch(root.section("batch"), max_age, max_record);
     let http = http(root.section("http"));
     let windows = windows(root);
-    let forward = forward(root.section("forward"));
+    let forward = forward(root.section("forward"), !root.sections("window").is_empty());
     root.finish();
     Some(Config { gateway: gateway?, link, sources, queue, batch, kinesis: kinesis?, http: http?, windows, forward })
 }

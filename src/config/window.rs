@@ -80,7 +80,12 @@ fn place(sql: &Placed<String>, first: Option<&At>, fault: &SqlFault) -> At {
     }
 }
 
-pub fn forward(section: Section<'_>) -> Forward {
+pub fn forward(section: Section<'_>, has_windows: bool) -> Forward {
+    let written = section.text("readings").filter(|written| written.value == "none" && !has_windows);
+    if let Some(Placed { at, .. }) = written {
+        let what = "`forward.readings` = \"none\" without a `[[window]]` would deliver nothing at all";
+        section.fault(&at, what, "add a window whose rows are delivered instead, or write \"all\"");
+    }
     let readings = section.choice("readings", &[("all", true), ("none", false)], true);
     section.choice("rows", &[("all", ())], ());
     section.finish();
@@ -189,6 +194,10 @@ mod tests {
             ("[[window]]\nname = \"a\"\n{sql}\nmax_groups = 0", "4:14: `window.max_groups` = 0 is out of bounds;"),
             ("[[window]]\nname = \"a\"\n{sql}\nidle = \"5s\"", "4:1: `window.idle` is an unknown key;"),
             ("[forward]\nmeta = \"1h\"", "2:1: `forward.meta` is not in this version of tidegate;"),
+            (
+                "[forward]\nreadings = \"none\"",
+                "2:12: `forward.readings` = \"none\" without a `[[window]]` would deliver nothing at all;",
+            ),
             (
                 "[forward]\nrows = \"none\"",
                 "2:8: `forward.rows` = \"none\" is not known in this version; write \"all\"",

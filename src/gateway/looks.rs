@@ -1,4 +1,4 @@
-//! What `queue` and `dead` ask of a running gateway, which alone may open its data directory.
+//! What `queue`, `dead` and a simulation ask of a running gateway, which alone may open its data directory.
 
 use std::sync::Arc;
 
@@ -9,7 +9,8 @@ use crate::http::{self, Looks, Unanswered, Wanted, look};
 use crate::queue::{self, Queue, Request, StoreError};
 
 pub fn looks(queue: &Arc<Queue>, requests: &mpsc::WeakSender<Request>) -> Looks {
-    let (stat, peek, list, purge) = (queue.clone(), queue.clone(), queue.clone(), requests.clone());
+    let (stat, peek, list) = (queue.clone(), queue.clone(), queue.clone());
+    let (purge, end) = (requests.clone(), requests.clone());
     Looks {
         queue_stat: look(move |()| blocking(stat.clone(), |queue| Ok(json!(queue::look::stat(queue)?)))),
         queue_peek: look(move |Wanted { from, n }| {
@@ -21,16 +22,26 @@ pub fn looks(queue: &Arc<Queue>, requests: &mpsc::WeakSender<Request>) -> Looks 
             blocking(list.clone(), letters)
         }),
         dead_purge: look(move |before| {
-            let requests = purge.clone();
-            async move {
-                let stopping = || Unanswered("the gateway is stopping".to_owned());
-                let (done, purged) = oneshot::channel();
-                let requests = requests.upgrade().ok_or_else(stopping)?;
-                requests.send(Request::Purge(before, done)).await.map_err(|_| stopping())?;
-                Ok(json!({ "purged": purged.await.map_err(|_| stopping())? }))
-            }
+            let purged = written(purge.clone(), move |done| Request::Purge(before, done));
+            async { Ok(json!({ "purged": purged.await? })) }
+        }),
+        windows_close: look(move |()| {
+            let ended = written(end.clone(), Request::End);
+            async { ended.await.map(|()| json!({ "closed": true })) }
         }),
     }
+}
+
+/// What the writer answers once it has done it.
+async fn written<T>(
+    requests: mpsc::WeakSender<Request>,
+    request: impl FnOnce(oneshot::Sender<T>) -> Request,
+) -> Result<T, Unanswered> {
+    let stopping = || Unanswered("the gateway is stopping".to_owned());
+    let (done, answer) = oneshot::channel();
+    let requests = requests.upgrade().ok_or_else(stopping)?;
+    requests.send(request(done)).await.map_err(|_| stopping())?;
+    answer.await.map_err(|_| stopping())
 }
 
 async fn blocking(

@@ -14,6 +14,7 @@ use crate::queue::{Queue, dead};
 use crate::reading::Micros;
 use crate::sink::{Mode, RoadState};
 use crate::source::State;
+use crate::window::Stat;
 
 /// How old the board may be.
 const EVERY: Duration = Duration::from_millis(500);
@@ -27,6 +28,9 @@ pub struct Board {
     pub sources: Vec<(config::Source, watch::Receiver<State>)>,
     pub store: watch::Receiver<StoreState>,
     pub road: watch::Receiver<RoadState>,
+    /// Readings before this offset are folded.
+    pub folded: watch::Receiver<u64>,
+    pub windows: watch::Receiver<Vec<Stat>>,
     pub metrics: Arc<Metrics>,
     pub clock: Clock,
 }
@@ -88,12 +92,12 @@ impl Board {
             },
             queue: http::Queue {
                 readings: road.queued_readings,
-                unfolded: 0,
+                unfolded: self.unfolded(),
                 rows: road.queued_rows,
                 oldest_age_seconds: road.oldest.map(|at| seconds(now.wall.0 - at.0)),
             },
             sources: self.sources.iter().map(source).collect(),
-            windows: Vec::new(),
+            windows: self.windows.borrow().iter().map(|stat| self.window(stat, now)).collect(),
             sink: http::Sink {
                 stream: self.config.kinesis.stream.clone(),
                 state: match road.mode {
@@ -111,6 +115,20 @@ impl Board {
             dead_letters: dead::count(&*self.queue.store, &self.queue.dead).unwrap_or_default(),
             gaps: road.gaps,
         }
+    }
+
+    /// Entries that the windows have not committed yet.
+    fn unfolded(&self) -> u64 {
+        let unfolded = self.queue.readings.durable().offset.saturating_sub(*self.folded.borrow());
+        self.metrics.unfolded_readings.set(unfolded as i64);
+        unfolded
+    }
+
+    fn window(&self, stat: &Stat, now: Now) -> http::Window {
+        let lag = stat.watermark.filter(|_| stat.open > 0).map(|watermark| seconds(now.wall.0 - watermark));
+        self.metrics.window_open.with_label_values(&[&*stat.window]).set(stat.open as i64);
+        self.metrics.window_lag.with_label_values(&[&*stat.window]).set(lag.unwrap_or(0.0));
+        http::Window { name: stat.window.to_string(), open: stat.open as u64, lag_seconds: lag }
     }
 }
 

@@ -22,6 +22,9 @@ pub struct Looks {
     pub dead_list: Look<Wanted>,
     /// `POST /dead/purge?before=`
     pub dead_purge: Look<u64>,
+    /// `POST /windows/close`: commits an entry that says that the stream has ended, so that what is open closes now.
+    /// Answers once that entry is durable; the rows follow. Readings that come later open windows anew.
+    pub windows_close: Look<()>,
 }
 
 /// Which part of a list is wanted.

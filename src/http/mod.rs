@@ -8,6 +8,7 @@
 //! | `/healthz` | 200: the process is alive |
 //! | `/readyz` | 200, or 503 and why not: storage writable, a source connected |
 //! | `/queue/…`, `/dead…` | [`Looks`] |
+//! | `/windows/close` | POST: every window that is open closes, as at the end of all readings |
 //!
 //! Invariants:
 //! - where a token is set, everything but `/healthz` wants it;
@@ -87,6 +88,7 @@ fn router(token: Option<Secret>, metrics: Arc<Metrics>, status: watch::Receiver<
         .route("/queue/peek", get(peek))
         .route("/dead", get(letters))
         .route("/dead/purge", post(purge))
+        .route("/windows/close", post(close))
         .fallback(nothing)
         .layer(from_fn_with_state(token.map(Arc::new), guard))
         .with_state(App { metrics, status, looks });
@@ -125,10 +127,21 @@ async fn ready(State(app): State<App>) -> Response {
 }
 
 async fn purge(State(app): State<App>, Query(Before { before }): Query<Before>, headers: HeaderMap) -> Response {
-    if headers.contains_key(header::ORIGIN) {
-        return error(StatusCode::FORBIDDEN, "web pages may not purge; use `tidegate dead purge`");
+    match from_a_page(&headers) {
+        true => error(StatusCode::FORBIDDEN, "web pages may not purge; use `tidegate dead purge`"),
+        false => answer(app.looks.dead_purge, before).await,
     }
-    answer(app.looks.dead_purge, before).await
+}
+
+async fn close(State(app): State<App>, headers: HeaderMap) -> Response {
+    match from_a_page(&headers) {
+        true => error(StatusCode::FORBIDDEN, "web pages may not close windows"),
+        false => answer(app.looks.windows_close, ()).await,
+    }
+}
+
+fn from_a_page(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::ORIGIN)
 }
 
 async fn nothing(uri: Uri) -> Response {

@@ -56,6 +56,7 @@ fn looks() -> Looks {
         queue_peek: look(list),
         dead_list: look(list),
         dead_purge: look(|before| async move { Ok(json!({ "before": before })) }),
+        windows_close: look(|()| async { Ok(json!("closed")) }),
     }
 }
 

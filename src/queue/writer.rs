@@ -10,6 +10,7 @@
 //! - an [`Ack`] is confirmed after the fsync of everything its delivery held, or never;
 //! - after a failed write or fsync nothing is confirmed any more: the error ends the process, and the disk is
 //!   read anew at the next start;
+//! - while a window is open and nothing is committed, a `Tick` is, so that time passes in the log too;
 //! - when the queue is full nothing is taken from the inbox, but what delivery asks for is still written, since
 //!   that is what makes room.
 
@@ -47,6 +48,8 @@ pub struct Options {
     pub linger: Duration,
     pub when_full: WhenFull,
     pub max_dead: u64,
+    /// While a window is open and nothing else is committed, so often a tick is.
+    pub tick: Duration,
     /// The smallest in-flight window of the sources: a group as large as that has no one left to wait for.
     pub in_flight: usize,
 }
@@ -100,6 +103,8 @@ pub struct Writer {
     pub appenders: Appenders,
     pub inbox: mpsc::Receiver<Item>,
     pub requests: mpsc::Receiver<Request>,
+    /// Whether a window waits for time to pass.
+    pub open_windows: watch::Receiver<bool>,
     pub shed_before: watch::Sender<ShedBefore>,
     pub state: watch::Sender<StoreState>,
     pub retention: Retention,
@@ -145,9 +150,14 @@ impl Writer {
         self.commit_entries(vec![Entry::Started])?;
         let mut last_ack = None;
         let mut synced = Instant::now();
+        let mut stamped = (self.mark.readings, Instant::now());
         let mut open = true;
         loop {
             let full = self.make_room()? == Room::Full;
+            if stamped.0 != self.mark.readings {
+                stamped = (self.mark.readings, Instant::now());
+            }
+            let ticks = *self.open_windows.borrow_and_update() && !full;
             tokio::select! {
                 biased;
                 request = self.requests.recv() => match request {
@@ -164,6 +174,10 @@ impl Writer {
                     None => open = false,
                 },
                 () = tokio::time::sleep(LOOK_AGAIN), if full => self.retention.forget(),
+                () = tokio::time::sleep_until(stamped.1 + self.options.tick), if ticks => {
+                    self.commit_entries(vec![Entry::Tick])?;
+                }
+                Ok(()) = self.open_windows.changed() => {}
             }
             if synced.elapsed() >= MARK_SYNC {
                 self.mark.store(&*self.store, true)?;

@@ -11,6 +11,7 @@ use anyhow::Context;
 use tokio::process::{Child, Command};
 
 use super::fleet::Target;
+use super::windows;
 use crate::cli::ask;
 use crate::config::{self, Config};
 use crate::http::Status;
@@ -31,18 +32,23 @@ pub struct Place {
     pub data_dir: PathBuf,
     /// A user's configuration to start from.
     pub config: Option<PathBuf>,
+    /// Whether there are sensors that replay files: event times are not those of the clock on the wall.
+    pub recorded: bool,
 }
 
 impl Place {
-    /// The configuration of a simulated gateway: a user's own, with doors and road led into the simulation.
+    /// The configuration of a simulated gateway: a user's own, with doors and road led into the simulation. Readings
+    /// are delivered even where he wants rows alone: they are what the check goes by.
     pub fn config(&self) -> Result<Config, Vec<config::Fault>> {
         let text = format!(
             "[gateway]\nid = \"{name}\"\n\
              [[source]]\ntype = \"mqtt\"\nname = \"fleet\"\nurl = \"{broker}\"\nclient_id = \"{name}\"\n\
              [[source.subscribe]]\nfilter = \"{FILTER}\"\ntopic = \"sensors/{{device}}/telemetry\"\nformat = \"json\"\n\
              time = \"{}\"\n\
-             [kinesis]\nstream = \"{STREAM}\"\nregion = \"{region}\"\nbackoff = {{ base = \"100ms\", max = \"2s\" }}\n",
+             [kinesis]\nstream = \"{STREAM}\"\nregion = \"{region}\"\nbackoff = {{ base = \"100ms\", max = \"2s\" }}\n\
+             {windows}",
             super::sensor::TIME,
+            windows = if self.recorded { windows::RECORDED } else { windows::LIVE },
             name = self.name,
             broker = self.broker,
             region = std::env::var("AWS_REGION").unwrap_or_else(|_| "eu-west-1".to_owned()),
@@ -54,6 +60,7 @@ impl Place {
             None => simulated.clone(),
         };
         config.sources = simulated.sources;
+        config.forward.readings = true;
         config.gateway.data_dir.clone_from(&self.data_dir);
         config.gateway.id = simulated.gateway.id;
         if !self.real_stream {
@@ -72,6 +79,9 @@ impl Place {
         command.args(["--mqtt", &self.broker.to_string(), "--endpoint", &self.endpoint]);
         if let Some(config) = &self.config {
             command.arg("--config").arg(config);
+        }
+        if self.recorded {
+            command.arg("--recorded");
         }
         if self.real_stream {
             command.arg("--real-stream");
@@ -159,6 +169,11 @@ impl Gateway {
         Ok(self.committed_past + counts.sum::<f64>() as u64)
     }
 
+    /// Has every window that is open close.
+    pub async fn close_windows(&self) -> anyhow::Result<()> {
+        ask::answer(ask::post(self.place.http, "/windows/close", None).await?).map(drop)
+    }
+
     async fn ask(&self, path: &str) -> anyhow::Result<Vec<u8>> {
         ask::answer(ask::get(self.place.http, path, None).await?)
     }
@@ -217,6 +232,7 @@ mod tests {
             http: ([127, 0, 0, 1], 9471).into(),
             data_dir: "/tmp/simulated".into(),
             config,
+            recorded: false,
         }
     }
 
@@ -225,13 +241,26 @@ mod tests {
         let file = std::env::temp_dir().join(format!("tidegate-simulate-{}.toml", std::process::id()));
         let text = "[[source]]\ntype = \"mqtt\"\nname = \"plant\"\nurl = \"mqtt://10.0.0.1\"\n\
                     [[source.subscribe]]\nfilter = \"#\"\nformat = \"json\"\n\
-                    [batch]\nmax_age = \"1s\"\n[kinesis]\nstream = \"telemetry\"\nregion = \"us-east-1\"\n";
+                    [batch]\nmax_age = \"1s\"\n[kinesis]\nstream = \"telemetry\"\nregion = \"us-east-1\"\n\
+                    [forward]\nreadings = \"none\"\n[[window]]\nname = \"all\"\n\
+                    sql = \"SELECT COUNT(*) FROM readings GROUP BY TUMBLE(time, INTERVAL '1' SECOND)\"\n";
         std::fs::write(&file, text).unwrap();
         let config = place(Some(file.clone())).config().unwrap();
         std::fs::remove_file(&file).unwrap();
         assert_eq!(config.batch.max_age, Duration::from_secs(1));
         assert_eq!(config.kinesis.endpoint_url.as_deref(), Some("http://127.0.0.1:1"));
         assert_eq!(config.sources, place(None).config().unwrap().sources);
+        let names: Vec<_> = config.windows.iter().map(|window| &*window.spec.name).collect();
+        assert_eq!((names, config.forward.readings), (vec!["all"], true));
+    }
+
+    #[test]
+    fn windows_suit_what_the_sensors_send() {
+        let names = |place: Place| -> Vec<String> {
+            place.config().unwrap().windows.iter().map(|window| window.spec.name.to_string()).collect()
+        };
+        assert_eq!(names(place(None)), ["samples_5s", "hops_6s", "sessions"]);
+        assert_eq!(names(Place { recorded: true, ..place(None) }), ["samples_1h", "hops_1d", "sessions"]);
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Everything but the gateway runs in this process, so killing the gateway takes nothing else with it. Broker and stream
-//! may be real ones instead.
+//! may be real ones instead. At the end, once everything has been committed, the gateway is told that nothing more will
+//! come, so that its windows close and their rows can be checked as well ([`windows`]).
 
 pub mod broker;
 mod cloud;
@@ -18,6 +19,7 @@ pub mod report;
 pub mod sensor;
 pub mod stream;
 pub mod verify;
+pub mod windows;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -36,13 +38,17 @@ use report::{Findings, Report};
 use sensor::Sensor;
 use stream::{Faults, Stream};
 use verify::Check;
+use windows::Evidence;
 
 use crate::clock::Clock;
+use crate::http::Status;
 
 /// How often the run looks around.
 const TICK: Duration = Duration::from_millis(100);
 /// What the broker has handed over and the gateway has delivered is in the stream by then.
 const SETTLED: Duration = Duration::from_secs(3);
+/// The gateway's status is of the last half second: what it says after so long, it says of a moment since then.
+const STATUS_IS_NEW: Duration = Duration::from_secs(1);
 /// A run in which nothing has arrived for so long, with the link up, will not get better.
 const STALLED: Duration = Duration::from_mins(1);
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
@@ -103,18 +109,23 @@ pub async fn run(mut settings: Settings, mut tell: impl FnMut(Progress)) -> anyh
         http: settings.http.map_or_else(free_address, Ok)?,
         data_dir: settings.dir.clone(),
         config: settings.config.clone(),
+        recorded: settings.sensors.iter().any(Sensor::is_recorded),
     };
+    let Ok(config) = place.config() else { anyhow::bail!("the configuration has changed since the start") };
+    let evidence = Evidence::of(config.windows.into_iter().map(|window| window.spec).collect());
+    let ledger = Arc::new(Ledger::new(settings.sensors.len(), Clock::System.now().wall));
     let cloud = cloud(&mut place, settings.faults.clone()).await?;
     let mut run = Run {
         start: Instant::now(),
         gateway: Gateway::start(place)?,
-        check: Check::new(&settings.sensors, Arc::new(Ledger::new(settings.sensors.len(), Clock::System.now().wall))),
+        check: Check::new(&settings.sensors, ledger.clone()).with_windows(evidence),
         broker,
         cloud,
         kills_to_come: settings.kills.split_off(0).into(),
         kills: 0,
+        closed: None,
     };
-    let (sensors, duration, ledger) = (settings.sensors, settings.duration, run.check.ledger().clone());
+    let (sensors, duration) = (settings.sensors, settings.duration);
     let fleet = tokio::spawn(async move { fleet::play(&sensors, &target, duration, &ledger).await });
     let mut fault = run.watch(fleet, &mut tell).await?;
     let (committed, dead_letters) = run.count().await?;
@@ -145,6 +156,8 @@ struct Run {
     check: Check,
     kills_to_come: std::collections::VecDeque<Duration>,
     kills: u64,
+    /// When the gateway was told that nothing more will come.
+    closed: Option<Instant>,
 }
 
 impl Run {
@@ -177,8 +190,9 @@ impl Run {
             }
             let progress = self.progress(sending);
             tell(progress);
-            if sending || progress.is_out || progress.arrived != seen {
-                (seen, moved) = (progress.arrived, Instant::now());
+            let arrived = progress.arrived + self.check.windows().delivered();
+            if sending || progress.is_out || arrived != seen {
+                (seen, moved) = (arrived, Instant::now());
             }
             if !sending && self.is_over(moved.elapsed()).await {
                 return Ok(None);
@@ -197,12 +211,28 @@ impl Run {
 
     /// Everything is acknowledged and delivered, and nothing is left to be killed. What is missing after a while of that
     /// will not come any more.
-    async fn is_over(&self, still: Duration) -> bool {
+    async fn is_over(&mut self, still: Duration) -> bool {
         let pending = self.broker.as_ref().map_or(0, Broker::pending);
         if pending > 0 || !self.kills_to_come.is_empty() || (self.check.lost() > 0 && still < SETTLED) {
             return false;
         }
-        self.gateway.status().await.is_ok_and(|status| status.queue.readings == 0)
+        let Ok(status) = self.gateway.status().await else { return false };
+        status.queue.readings == 0 && (!self.check.windows().has_windows() || self.rows_are_over(&status, still).await)
+    }
+
+    /// The windows are closed, and their rows delivered.
+    async fn rows_are_over(&mut self, status: &Status, still: Duration) -> bool {
+        let Some(closed) = self.closed else {
+            // Where it does not answer, it is asked again.
+            self.closed = self.gateway.close_windows().await.is_ok().then(Instant::now);
+            return false;
+        };
+        // A status from before the end would say that nothing waits.
+        let still = still.min(closed.elapsed());
+        if still < STATUS_IS_NEW || status.queue.unfolded > 0 || status.queue.rows > 0 {
+            return false;
+        }
+        still >= SETTLED || self.check.windows().delivered() >= self.check.windows().judge().expected
     }
 
     fn progress(&self, sending: bool) -> Progress {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::gateway::Usage;
 use super::stream::Counts;
 use super::verify::Check;
+use super::windows::Judgement;
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -22,10 +23,11 @@ pub struct Report {
     /// Holes in a lane that the consumer saw.
     pub gaps: u64,
     pub dead_letters: u64,
+    pub windows: Windows,
     pub kinesis: Kinesis,
-    /// Bytes of the records, keys included, for each reading.
+    /// Bytes of the records with readings, keys included, for each reading.
     pub bytes_per_reading: f64,
-    /// Bytes on the link in both directions, headers and refused requests included, for each reading.
+    /// Bytes on the link in both directions, rows, headers and refused requests included, for each reading.
     pub link_bytes_per_reading: f64,
     /// From the moment a reading was published to its arrival in the stream.
     pub latency_ms: Latency,
@@ -51,6 +53,23 @@ pub struct Delivered {
     pub out_of_order: u64,
     /// Arrived otherwise than they were generated.
     pub corrupt: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Windows {
+    /// Rows, worked out from the readings that were delivered.
+    pub expected: u64,
+    pub delivered: u64,
+    /// Rows that arrived again under the same identity.
+    pub duplicates: u64,
+    /// Rows that never came, that should not have come, or that say something else.
+    pub wrong: u64,
+    /// Of the records with rows, keys and repeats included.
+    pub bytes: u64,
+    /// Windows whose rows were worked out by the gateway's own code.
+    pub not_independent: Vec<String>,
+    /// Why rows were not compared.
+    pub unchecked: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -88,6 +107,7 @@ impl Report {
         let Findings { check, counts, usage, .. } = findings;
         let tally = check.tally();
         let each = |bytes: u64| bytes as f64 / tally.unique.max(1) as f64;
+        let judgement = check.windows().judge();
         let mut report = Self {
             seed: findings.seed,
             generated: Generated { readings: check.ledger().total(), corrupt: check.ledger().corrupt() },
@@ -102,6 +122,7 @@ impl Report {
             },
             gaps: check.consumer().holes().len() as u64,
             dead_letters: findings.dead_letters,
+            windows: Windows::new(check, &judgement),
             kinesis: Kinesis {
                 requests: counts.requests,
                 records: counts.records,
@@ -110,7 +131,7 @@ impl Report {
                 failed: counts.failed,
                 cut: counts.cut,
             },
-            bytes_per_reading: rounded(each(counts.bytes)),
+            bytes_per_reading: rounded(each(tally.reading_bytes)),
             link_bytes_per_reading: rounded(each(counts.link_bytes)),
             latency_ms: latency(&tally.latencies),
             rss_peak_bytes: usage.rss_peak_bytes,
@@ -119,7 +140,7 @@ impl Report {
             kills: findings.kills,
             verdict: String::new(),
         };
-        let wrong = report.wrong(check).or_else(|| findings.fault.clone());
+        let wrong = report.wrong(check, &judgement).or_else(|| findings.fault.clone());
         report.verdict = wrong.unwrap_or_else(|| "ok".to_owned());
         report
     }
@@ -130,9 +151,10 @@ impl Report {
     }
 
     /// The first thing that is wrong.
-    fn wrong(&self, check: &Check) -> Option<String> {
+    fn wrong(&self, check: &Check, rows: &Judgement) -> Option<String> {
         let tally = check.tally();
-        let because = || tally.first_fault.as_ref().map(|fault| format!(": {fault}")).unwrap_or_default();
+        let said = |fault: &Option<String>| fault.as_ref().map(|fault| format!(": {fault}")).unwrap_or_default();
+        let because = || said(&tally.first_fault);
         let unexplained = check.consumer().unexplained().count();
         let given_up = check.consumer().explained("readings");
         let accounted = tally.unique + tally.door_repeats + tally.corrupt + given_up;
@@ -141,6 +163,9 @@ impl Report {
             _ if tally.corrupt > 0 => Some(format!("{} readings arrived changed{}", tally.corrupt, because())),
             _ if self.delivered.lost > 0 => Some(format!("{} readings are lost{}", self.delivered.lost, because())),
             _ if tally.out_of_order > 0 => Some(format!("{} readings arrived out of order", tally.out_of_order)),
+            _ if self.windows.wrong > 0 => {
+                Some(format!("windows: {} rows are wrong{}", self.windows.wrong, said(&rows.first_fault)))
+            }
             _ if unexplained > 0 => Some(format!("{unexplained} gaps have no gap record that explains them")),
             _ if self.dead_letters < self.generated.corrupt => Some(format!(
                 "{} corrupt payloads were sent and {} dead letters kept",
@@ -153,6 +178,38 @@ impl Report {
             }
             _ => None,
         }
+    }
+}
+
+impl Windows {
+    fn new(check: &Check, judgement: &Judgement) -> Self {
+        let tally = check.tally();
+        let given_up = |stream| check.consumer().explained(stream);
+        // What was shed had been folded: the rows hold what the readings that arrived do not.
+        let shed = given_up("readings");
+        let unchecked = (shed > 0).then(|| format!("{shed} readings were given up"));
+        let missing = judgement.missing.saturating_sub(given_up("rows"));
+        Self {
+            expected: judgement.expected,
+            delivered: judgement.delivered,
+            duplicates: tally.row_duplicates,
+            wrong: if unchecked.is_some() { 0 } else { missing + judgement.unexpected },
+            bytes: tally.row_bytes,
+            not_independent: check.windows().not_independent().map(ToString::to_string).collect(),
+            unchecked,
+        }
+    }
+}
+
+impl fmt::Display for Windows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { expected, delivered, duplicates, wrong, bytes, not_independent, unchecked } = self;
+        write!(f, "{expected} rows expected, {delivered} delivered, {wrong} wrong; ")?;
+        write!(f, "{duplicates} repeats recognised, {}", ByteSize(*bytes))?;
+        if !not_independent.is_empty() {
+            write!(f, "; worked out by the gateway's own code: {}", not_independent.join(", "))?;
+        }
+        unchecked.as_ref().map_or(Ok(()), |why| write!(f, "; not compared: {why}"))
     }
 }
 
@@ -186,6 +243,7 @@ impl fmt::Display for Report {
             self.gaps,
             self.dead_letters
         )?;
+        writeln!(f, "windows    {}", self.windows)?;
         writeln!(
             f,
             "kinesis    {} records in {} requests, {}; {} throttled, {} requests failed, {} cut off",

@@ -112,6 +112,12 @@ impl Sensor {
         Self { device, kind: Kind::Replay { rows, speed } }
     }
 
+    /// Whether its event times are those of a file, and not of now.
+    #[must_use]
+    pub fn is_recorded(&self) -> bool {
+        matches!(self.kind, Kind::Replay { .. })
+    }
+
     #[must_use]
     pub fn topic(&self) -> String {
         format!("sensors/{}/telemetry", self.device)

@@ -3,7 +3,9 @@
 //! It reads the records as `tidegate decode` does, applies the consumer's rule, and plays each script again beside
 //! what arrives from that sensor. Nothing here knows how a gateway works.
 //!
-//! Invariant: `unique + lost = generated`; every row taken is exactly one of unique, door repeat and corrupt.
+//! What windows closed with is gathered beside it, with the readings they must have been made of ([`Evidence`]).
+//!
+//! Invariant: `unique + lost = generated`; every reading taken is exactly one of unique, door repeat and corrupt.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use super::consumer::{Admission, Consumer};
 use super::fleet::Ledger;
 use super::sensor::{COUNTER, Script, Sensor, Sent, What};
 use super::stream::Record;
+use super::windows::Evidence;
 use crate::batch::read::{ReadRecord, read_record};
 
 /// What the check has found so far.
@@ -31,6 +34,11 @@ pub struct Tally {
     pub corrupt: u64,
     /// Records that cannot be read.
     pub unreadable: u64,
+    /// Rows of windows that arrived again under the same identity.
+    pub row_duplicates: u64,
+    /// Of the records with readings and of those with rows, keys and repeats included.
+    pub reading_bytes: u64,
+    pub row_bytes: u64,
     /// The first thing that was wrong with a record or a reading, in words.
     pub first_fault: Option<String>,
     /// From generation to arrival in the stream, milliseconds, in order of arrival.
@@ -43,6 +51,7 @@ pub struct Check {
     consumer: Consumer,
     devices: HashMap<Arc<str>, Device>,
     tally: Tally,
+    windows: Evidence,
 }
 
 /// One sensor's script, played as far as its readings have arrived.
@@ -63,7 +72,14 @@ impl Check {
             (sensor.device.clone(), Device { index, script, next: 0, missing: BTreeMap::new() })
         };
         let devices = sensors.iter().enumerate().map(device).collect();
-        Self { ledger, consumer: Consumer::default(), devices, tally: Tally::default() }
+        let windows = Evidence::default();
+        Self { ledger, consumer: Consumer::default(), devices, tally: Tally::default(), windows }
+    }
+
+    /// The same for a gateway that runs windows.
+    #[must_use]
+    pub fn with_windows(self, windows: Evidence) -> Self {
+        Self { windows, ..self }
     }
 
     /// Takes what arrived in the stream, in the order of arrival.
@@ -75,18 +91,26 @@ impl Check {
                 return self.fault(fault.to_string());
             }
         };
-        let above = match self.consumer.admit(&envelope) {
-            Admission::Repeat => {
-                self.tally.duplicates += if envelope.stream == "readings" { envelope.count } else { 0 };
-                return;
-            }
-            Admission::Above(above) => above,
-        };
+        let bytes = (record.data.len() + record.partition_key.len()) as u64;
+        match &*envelope.stream {
+            "readings" => self.tally.reading_bytes += bytes,
+            "rows" => self.tally.row_bytes += bytes,
+            _ => {}
+        }
+        let admission = self.consumer.admit(&envelope);
         for row in rows {
-            let fresh = above.is_none_or(|high| row.offset > high);
+            let fresh = match admission {
+                Admission::Repeat => false,
+                Admission::Above(above) => above.is_none_or(|high| row.offset > high),
+            };
             match &*envelope.stream {
-                "readings" if fresh => self.reading(&row, record),
+                "readings" if fresh => {
+                    self.reading(&row, record);
+                    self.windows.reading(envelope.epoch, &row);
+                }
                 "readings" => self.tally.duplicates += 1,
+                "rows" if fresh => self.windows.row(&row),
+                "rows" => self.tally.row_duplicates += 1,
                 "gaps" if fresh && !self.consumer.explain(&envelope.gateway, &row) => {
                     self.tally.unreadable += 1;
                     self.fault(format!("the gap record at offset {} cannot be read", row.offset));
@@ -110,6 +134,12 @@ impl Check {
     #[must_use]
     pub fn consumer(&self) -> &Consumer {
         &self.consumer
+    }
+
+    /// What arrived, as far as windows are concerned.
+    #[must_use]
+    pub fn windows(&self) -> &Evidence {
+        &self.windows
     }
 
     /// Generated, but neither arrived nor given up with a gap record.
@@ -253,8 +283,9 @@ mod tests {
         assert_eq!(scene.check.lost(), 40);
         scene.take(60..100);
         let tally = scene.check.tally();
-        let latencies = vec![250; 100];
-        assert_eq!(*tally, Tally { unique: 100, latencies, ..Tally::default() });
+        let (latencies, reading_bytes) = (vec![250; 100], tally.reading_bytes);
+        assert_eq!(*tally, Tally { unique: 100, reading_bytes, latencies, ..Tally::default() });
+        assert!(reading_bytes > 100);
         assert_eq!(scene.check.lost(), 0);
     }
 

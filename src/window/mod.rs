@@ -160,6 +160,16 @@ impl Windows {
         folded
     }
 
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.windows.is_empty()
+    }
+
+    /// In the order in which they were configured.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.windows.iter().map(|window| &window.spec.name)
+    }
+
     /// Whether any window is open: only then is there anything to wait for.
     #[must_use]
     pub fn is_open(&self) -> bool {

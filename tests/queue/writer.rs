@@ -32,6 +32,8 @@ pub struct Rig {
     pub inbox: Inbox,
     requests: mpsc::Sender<Request>,
     pub queue: Queue,
+    /// Whether a window is open.
+    open: watch::Sender<bool>,
     shed_before: watch::Receiver<ShedBefore>,
     state: watch::Receiver<StoreState>,
     metrics: Arc<Metrics>,
@@ -39,7 +41,13 @@ pub struct Rig {
 }
 
 pub fn options() -> Options {
-    Options { linger: Duration::from_millis(250), when_full: WhenFull::Block, max_dead: 1 << 30, in_flight: 1_000 }
+    Options {
+        linger: Duration::from_millis(250),
+        when_full: WhenFull::Block,
+        max_dead: 1 << 30,
+        in_flight: 1_000,
+        tick: Duration::from_secs(1),
+    }
 }
 
 /// Starts a writer and waits until it has committed its start.
@@ -49,6 +57,7 @@ pub async fn start(store: Arc<dyn Store>, options: Options) -> Rig {
     let (inbox, items) = Inbox::new(1_000, 1 << 20, clock.clone());
     let (requests, asked) = mpsc::channel(4);
     let (shed_before, shed_asked) = watch::channel(ShedBefore::default());
+    let (open, open_windows) = watch::channel(false);
     let state = watch::Sender::new(StoreState::default());
     let said = state.subscribe();
     let metrics = Metrics::new();
@@ -57,6 +66,7 @@ pub async fn start(store: Arc<dyn Store>, options: Options) -> Rig {
         appenders,
         inbox: items,
         requests: asked,
+        open_windows,
         shed_before,
         state,
         retention: Retention::new(store, MAX_BYTES, 0, GENERATION),
@@ -70,7 +80,7 @@ pub async fn start(store: Arc<dyn Store>, options: Options) -> Rig {
     let writer = tokio::spawn(writer.run());
     let begun = durable.wait_for(|durable| durable.offset > queue.mark.readings.offset);
     timeout(PATIENCE, begun).await.expect("the writer begins").unwrap();
-    Rig { inbox, requests, queue, shed_before: shed_asked, state: said, metrics, writer }
+    Rig { inbox, requests, queue, open, shed_before: shed_asked, state: said, metrics, writer }
 }
 
 pub fn delivery(text: &str) -> Delivery {
@@ -382,6 +392,26 @@ async fn rows_are_asked_for_when_there_is_no_reading_left_and_it_is_full() {
     rig.queue.rows.release(rows).unwrap();
     tokio::time::sleep(Duration::from_mins(1)).await;
     assert!(!rig.shed_before.has_changed().unwrap(), "nothing is left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn ticks_are_written_while_a_window_is_open_and_nothing_else_is() {
+    let rig = start(Arc::new(LossyStore::default()), Options { linger: Duration::ZERO, ..options() }).await;
+    let end = || rig.queue.readings.durable().offset;
+    let begun = end();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(end(), begun, "no window is open");
+    rig.open.send_replace(true);
+    tokio::time::sleep(millis(10_500)).await;
+    assert_eq!(end() - begun, 11, "one at once, since it has been silent for long");
+    for _ in 0..20 {
+        rig.put(delivery("x")).await.await.unwrap();
+        tokio::time::sleep(millis(500)).await;
+    }
+    assert_eq!(end() - begun, 31, "readings tell the time as well");
+    rig.open.send_replace(false);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(end() - begun <= 32);
 }
 
 #[tokio::test(start_paused = true)]

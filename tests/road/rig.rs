@@ -78,13 +78,19 @@ impl Rig {
         let (inbox, items) = Inbox::new(10_000, 64 << 20, clock.clone());
         let (requests, asked) = mpsc::channel(4);
         let shed_before = watch::Sender::new(ShedBefore::default());
-        let options =
-            Options { linger: Duration::ZERO, when_full: WhenFull::Block, max_dead: 64 << 20, in_flight: 10_000 };
+        let options = Options {
+            linger: Duration::ZERO,
+            when_full: WhenFull::Block,
+            max_dead: 64 << 20,
+            in_flight: 10_000,
+            tick: Duration::from_secs(1),
+        };
         let writer = Writer {
             store: store.clone(),
             appenders,
             inbox: items,
             requests: asked,
+            open_windows: watch::channel(false).1,
             shed_before: watch::Sender::new(ShedBefore::default()),
             state: watch::Sender::new(StoreState::default()),
             retention: Retention::new(store.clone(), 1 << 40, 0, 64 << 10),

@@ -119,6 +119,12 @@ impl TestGateway {
         Ok((code, String::from_utf8(body)?))
     }
 
+    /// Has every window that is open close.
+    pub async fn close_windows(&self) {
+        let (code, _) = tidegate::cli::ask::post(self.http, "/windows/close", None).await.unwrap();
+        assert_eq!(code, 200);
+    }
+
     /// The value of a metric, labels as written; 0 where it is not there.
     pub async fn metric(&self, name: &str) -> f64 {
         let (_, text) = self.get("/metrics").await.unwrap();

@@ -29,6 +29,8 @@ pub struct LossyStore {
 
 #[derive(Clone, Copy, Debug)]
 pub struct Faults {
+    /// The power goes after so many more operations that change anything.
+    pub power_lasts: Option<u64>,
     /// The fsync line taken out: `sync` says yes and does nothing.
     pub sync_lies: bool,
     /// Syncing this log fails.
@@ -43,7 +45,7 @@ pub struct Faults {
 impl Default for Faults {
     fn default() -> Self {
         let disk = Room { free: 1 << 39, size: 1 << 40 };
-        Self { sync_lies: false, sync_fails: None, used_more: 0, disk, ballast: false }
+        Self { power_lasts: None, sync_lies: false, sync_fails: None, used_more: 0, disk, ballast: false }
     }
 }
 
@@ -150,6 +152,7 @@ impl Store for LossyStore {
     }
 
     fn create(&self, log: &str, number: u32, head: &[u8]) -> Result<Arc<dyn Generation>, StoreError> {
+        draw_power(&self.faults)?;
         let made = Arc::new(Mutex::new(Chunks { head: Some(Bytes::copy_from_slice(head)), ..Chunks::default() }));
         let before = self.inner().generations.insert((log.to_owned(), number), made.clone());
         assert!(before.is_none(), "{log}/{number} is made twice");
@@ -163,6 +166,7 @@ impl Store for LossyStore {
     }
 
     fn remove(&self, log: &str, number: u32) -> Result<(), StoreError> {
+        draw_power(&self.faults)?;
         self.lose_generation(log, number);
         Ok(())
     }
@@ -174,6 +178,7 @@ impl Store for LossyStore {
     }
 
     fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        draw_power(&self.faults)?;
         self.inner().files.insert(name.to_owned(), bytes.to_owned());
         Ok(())
     }
@@ -184,6 +189,7 @@ impl Store for LossyStore {
     }
 
     fn mark(&self, bytes: &[u8], sync: bool) -> Result<(), StoreError> {
+        draw_power(&self.faults)?;
         let disk = &mut *self.inner();
         disk.mark_live = Some(bytes.to_owned());
         if sync {
@@ -220,12 +226,14 @@ struct LossyGeneration {
 
 impl Generation for LossyGeneration {
     fn append(&self, chunks: &[(u64, Vec<u8>)]) -> Result<(), StoreError> {
+        draw_power(&self.faults)?;
         let chunks = chunks.iter().map(|(number, bytes)| (*number, Bytes::copy_from_slice(bytes)));
         self.chunks.lock().unwrap().live.extend(chunks);
         Ok(())
     }
 
     fn sync(&self) -> Result<(), StoreError> {
+        draw_power(&self.faults)?;
         let Faults { sync_lies, sync_fails, .. } = *self.faults.lock().unwrap();
         if sync_fails.is_some_and(|log| log == self.log) {
             let source = std::io::Error::other("no");
@@ -254,6 +262,21 @@ impl Generation for LossyGeneration {
         let durable = chunks.durable.range(number..).next().map(|(at, _)| *at);
         let live = chunks.live.iter().map(|(at, _)| *at).filter(|at| *at >= number).min();
         Ok(durable.into_iter().chain(live).min())
+    }
+}
+
+/// Counts an operation; none succeeds once the power has gone.
+fn draw_power(faults: &Mutex<Faults>) -> Result<(), StoreError> {
+    match &mut faults.lock().unwrap().power_lasts {
+        Some(0) => {
+            let source = std::io::Error::other("the power has gone");
+            Err(StoreError::Io { what: "cannot write", path: "lossy".into(), source })
+        }
+        Some(left) => {
+            *left -= 1;
+            Ok(())
+        }
+        None => Ok(()),
     }
 }
 

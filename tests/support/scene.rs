@@ -10,6 +10,7 @@ use tidegate::simulate::fleet::{Ledger, Target, play};
 use tidegate::simulate::sensor::Sensor;
 use tidegate::simulate::stream::{Faults, Settings, Stream};
 use tidegate::simulate::verify::Check;
+use tidegate::simulate::windows::Evidence;
 use tokio::task::JoinHandle;
 
 use super::gateway::{PATIENCE, TestGateway, fleet_source, tidegate};
@@ -54,7 +55,10 @@ impl Scene {
 
     /// What has arrived by now.
     pub fn check(&self) -> Check {
-        let mut check = Check::new(&self.sensors, self.ledger.clone());
+        let env = tidegate::config::Environment::default();
+        let (config, _) = tidegate::config::load(self.gateway.config(), &env).unwrap();
+        let windows = Evidence::of(config.windows.into_iter().map(|window| window.spec).collect());
+        let mut check = Check::new(&self.sensors, self.ledger.clone()).with_windows(windows);
         self.stream.records(0).iter().for_each(|record| check.take(record));
         check
     }

@@ -30,8 +30,8 @@ use tokio::task::JoinSet;
 use faults::Dice;
 pub use faults::{Faults, Outage};
 use link::{Line, Listening};
-pub use sabotage::Sabotage;
 use sabotage::Saboteur;
+pub use sabotage::{Deed, Sabotage};
 use shard::Shard;
 
 use crate::reading::Micros;
