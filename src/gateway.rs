@@ -134,7 +134,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> R
         queue: queue.clone(),
         gateway: id.clone(),
         requests: requests.clone(),
-        folded: how_far.clone(),
+        folded: (!config.windows.is_empty()).then(|| how_far.clone()),
         shed_asked,
         state: road_state.clone(),
         metrics: metrics.clone(),

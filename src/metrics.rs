@@ -72,6 +72,7 @@ pub struct Metrics {
     pub kinesis_sent_bytes: IntCounter,
     /// Readings that Kinesis has taken.
     pub delivered_readings: IntCounter,
+    /// Rows that Kinesis has taken.
     pub delivered_rows: IntCounter,
     /// From a reading's arrival to its record's acceptance.
     pub delivery_seconds: Histogram,

@@ -22,7 +22,8 @@ pub struct Road {
     pub queue: Arc<Queue>,
     pub gateway: Arc<str>,
     pub requests: mpsc::Sender<Request>,
-    pub folded: watch::Receiver<u64>,
+    /// How far the windows have committed; `None` without windows.
+    pub folded: Option<watch::Receiver<u64>>,
     pub shed_asked: watch::Receiver<ShedBefore>,
     pub state: watch::Sender<RoadState>,
     pub metrics: Arc<Metrics>,
@@ -33,14 +34,17 @@ impl Road {
         let Self { config, queue, gateway, requests, folded, shed_asked, state, metrics } = self;
         let Config { batch, kinesis, link, forward, .. } = config;
         let mut cursors = Cursors::load(&*queue.store)?;
-        let mut stream = |name: &'static str, log: &queue::Log, lanes| {
+        let mut stream = |name: &'static str, log: &queue::Log, lanes, received| {
             let cursors = cursors.streams.remove(name).unwrap_or_default();
-            Stream::new(name, gateway.clone(), log.clone(), &cursors, lanes, batch.received)
+            Stream::new(name, gateway.clone(), log.clone(), &cursors, lanes, received)
         };
-        let mut readings = stream("readings", &queue.readings, kinesis.lanes)?;
-        readings.forwards = forward.readings;
-        let rows = stream("rows", &queue.rows, 1)?;
-        let gaps = stream("gaps", &queue.notes, 1)?;
+        let streams = Streams {
+            gaps: stream("gaps", &queue.notes, 1, batch.received)?,
+            rows: stream("rows", &queue.rows, 1, false)?,
+            readings: stream("readings", &queue.readings, kinesis.lanes, batch.received)?,
+            folded,
+            forward_readings: forward.readings,
+        };
         let limits = Limits {
             target: batch.max_bytes,
             max_record: kinesis.max_record,
@@ -53,7 +57,7 @@ impl Road {
             sink: Kinesis::new(&kinesis, &link, metrics.clone()).await,
             store: queue.store.clone(),
             gateway,
-            streams: Streams { gaps, rows, readings, folded },
+            streams,
             losses,
             shed_before: shed_asked,
             limits,

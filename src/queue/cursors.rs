@@ -10,7 +10,7 @@ use super::store::{Store, StoreError};
 /// The file `cursors`; written by delivery alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursors {
-    /// By stream: `readings`, `gaps`.
+    /// By stream: `gaps`, `rows`, `readings`.
     pub streams: BTreeMap<String, StreamCursors>,
 }
 

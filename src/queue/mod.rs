@@ -84,13 +84,15 @@ impl Queue {
         files::check_version(&*store)?;
         store.prepare()?;
         files::claim_version(&*store)?;
-        let known = known_durable(&*store)?;
+        let mut known = known_durable(&*store)?;
         let open = |name, durable| Log::open(&store, name, durable, generation_bytes);
+        let state = open("state", known.state)?;
+        let restored = Restored::newest(&state.log, known.folded)?;
+        // What is folded was durable, whatever has become of it since: its offsets are not given again.
+        known.readings.offset = known.readings.offset.max(restored.position);
         let readings = open("readings", known.readings)?;
         let notes = open("notes", known.notes)?;
         let dead = open("dead", known.dead)?;
-        let state = open("state", known.state)?;
-        let restored = Restored::newest(&state.log, known.folded)?;
         let rows = Log::open_until(&store, "rows", known.rows, restored.rows_end, generation_bytes)?;
         let last = [readings.epoch, rows.epoch, notes.epoch, state.epoch, dead.epoch].into_iter().max();
         let identity = Identity::draw(&*store, now, known.epoch.max(last.unwrap_or_default()))?;

@@ -13,7 +13,7 @@
 //!
 //! Invariants:
 //! - only this file moves delivery cursors, and only behind what was taken, shed, lost or dead-lettered, with the
-//!   gap record of the last three on stable storage before;
+//!   gap record of the last three on stable storage before; or behind what is folded, where only rows are wanted;
 //! - cursors are on stable storage before a generation goes.
 
 use std::sync::Arc;
@@ -97,13 +97,13 @@ impl<S: Sink> Delivery<S> {
         self.save(&mut turn, true)?;
         while !*stop.borrow_and_update() {
             self.streams.mark_seen();
-            self.shed().await?;
+            self.shed(&mut turn).await?;
             let limits = self.limits_now(&turn);
             self.gather(&limits).await?;
             self.seal(&limits, &mut turn).await?;
             self.save(&mut turn, false)?;
             self.publish();
-            let due = self.streams.due(Instant::now(), self.max_request.min(carried(&turn)));
+            let due = self.streams.due(Instant::now(), self.max_request.min(turn.carried()));
             if !due.is_empty() {
                 let verdict = self.send(&due, &mut turn).await;
                 self.settle(&due, verdict, &mut turn).await?;
@@ -125,33 +125,27 @@ impl<S: Sink> Delivery<S> {
         Ok(())
     }
 
-    /// Gives up what the writer asks for, since the queue is full; readings not before they are folded.
-    async fn shed(&mut self) -> Result<(), DeliveryError> {
+    /// Gives up what the writer asks for, since the queue is full.
+    async fn shed(&mut self, turn: &mut Turn) -> Result<(), DeliveryError> {
         let asked = *self.shed_before.borrow_and_update();
-        let readings = asked.readings.min(self.streams.folded());
-        let now = Instant::now();
-        let streams = &mut self.streams;
-        for (stream, before) in [(&mut streams.readings, readings), (&mut streams.rows, asked.rows)] {
-            if before <= stream.settled() {
-                continue;
-            }
-            let gaps = stream.shed(before, now)?;
-            let shed: u64 = gaps.iter().filter(|gap| gap.reason == "shed").map(|gap| gap.removed.count).sum();
-            tracing::warn!(
-                stream = stream.name,
-                shed,
-                before_offset = before,
-                "the oldest were shed: the queue is full"
-            );
-            self.metrics.shed(stream.name).inc_by(shed);
-            self.losses.write_gaps(&gaps).await?;
+        let gaps = self.streams.shed(asked, Instant::now())?;
+        if gaps.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        for stream in ["readings", "rows"] {
+            let shed = gaps.iter().filter(|gap| gap.stream == stream && gap.reason == "shed");
+            let count: u64 = shed.map(|gap| gap.removed.count).sum();
+            if count > 0 {
+                tracing::warn!(stream, count, "the oldest were shed: the queue is full");
+                self.metrics.shed(stream).inc_by(count);
+            }
+        }
+        self.losses.write_gaps(&gaps).await?;
+        self.save(turn, true)
     }
 
     async fn gather(&mut self, limits: &Limits) -> Result<(), DeliveryError> {
-        let now = Instant::now();
-        let lost = self.streams.gather(limits, now)?;
+        let lost = self.streams.gather(limits, Instant::now())?;
         for gap in &lost {
             let Removed { from, to, .. } = gap.removed;
             tracing::error!(stream = gap.stream, from = from.1, to = to.1, "entries in the log cannot be read");
@@ -160,8 +154,7 @@ impl<S: Sink> Delivery<S> {
     }
 
     async fn seal(&mut self, limits: &Limits, turn: &mut Turn) -> Result<(), DeliveryError> {
-        let now = Instant::now();
-        let sealed = self.streams.seal(limits, &mut turn.sealer, self.max_age, now);
+        let sealed = self.streams.seal(limits, &mut turn.sealer, self.max_age, Instant::now());
         for made in sealed {
             match made {
                 Sealed::Record(record) => {
@@ -260,22 +253,23 @@ impl<S: Sink> Delivery<S> {
 
     fn taken(&mut self, at: Address) {
         let Some(on) = self.streams.road_record(at).take() else { return };
+        let Record { stream, count, arrived, .. } = on.record;
         let now = self.clock.now().wall;
-        for arrived in [on.record.arrived.0, on.record.arrived.1] {
-            self.metrics.delivery_seconds.observe((now.0 - arrived.0).max(0) as f64 / Micros::PER_SECOND as f64);
-        }
-        self.state.send_modify(|state| state.last_success = Some(now));
-        let count = on.record.count;
-        match on.record.stream {
-            "readings" => {
-                self.metrics.delivered_readings.inc_by(count);
-                self.state.send_modify(|state| state.delivered_readings += count);
+        self.state.send_modify(|state| {
+            state.last_success = Some(now);
+            match stream {
+                "readings" => state.delivered_readings += count,
+                "rows" => state.delivered_rows += count,
+                _ => {}
             }
-            "rows" => {
-                self.metrics.delivered_rows.inc_by(count);
-                self.state.send_modify(|state| state.delivered_rows += count);
-            }
+        });
+        match stream {
+            "readings" => self.metrics.delivered_readings.inc_by(count),
+            "rows" => return self.metrics.delivered_rows.inc_by(count),
             _ => {}
+        }
+        for arrived in [arrived.0, arrived.1] {
+            self.metrics.delivery_seconds.observe((now.0 - arrived.0).max(0) as f64 / Micros::PER_SECOND as f64);
         }
     }
 
@@ -300,7 +294,7 @@ impl<S: Sink> Delivery<S> {
             }
         }
         let now = Instant::now();
-        let pause = self.streams.on_the_road().map(|on| on.due.saturating_duration_since(now)).max();
+        let pause = self.streams.on_the_road().map(|(_, on)| on.due.saturating_duration_since(now)).max();
         let seconds = pause.unwrap_or_default().as_secs_f64();
         self.metrics.kinesis_backoff_seconds.set(seconds);
         self.state.send_modify(|state| {
@@ -329,33 +323,34 @@ impl<S: Sink> Delivery<S> {
     }
 
     fn publish(&self) {
-        let queued = self.streams.readings.waiting();
+        let (readings, rows) = (self.streams.queued_readings(), self.streams.queued_rows());
         let oldest = self.streams.readings.oldest();
-        let rows = self.streams.rows.waiting();
-        self.metrics.queue_readings.set(queued as i64);
+        self.metrics.queue_readings.set(readings as i64);
         self.metrics.queue_rows.set(rows as i64);
         let age = oldest.map_or(0, |at| (self.clock.now().wall.0 - at.0).max(0));
         self.metrics.queue_age_seconds.set(age as f64 / Micros::PER_SECOND as f64);
         self.state.send_modify(|state| {
-            state.queued_readings = queued;
+            state.queued_readings = readings;
             state.queued_rows = rows;
             state.oldest = oldest;
         });
     }
 
     fn limits_now(&self, turn: &Turn) -> Limits {
-        Limits { target: self.limits.target.min(carried(turn)), ..self.limits }
+        Limits { target: self.limits.target.min(turn.carried()), ..self.limits }
     }
 
     fn wake_at(&self, saved_at: Instant) -> Instant {
         let save_at = saved_at + SAVE_EVERY;
-        // Never in the past, or the loop would spin.
         let next = self.streams.next_due(self.max_age).unwrap_or(save_at);
+        // Never in the past, or the loop would spin.
         next.min(save_at).max(Instant::now() + Duration::from_millis(1))
     }
 }
 
-/// What the link carries in the time a record aims at, bytes.
-fn carried(turn: &Turn) -> usize {
-    turn.link.map_or(usize::MAX, |link| (link * RECORD_SECONDS) as usize).max(TARGET_MIN)
+impl Turn {
+    /// What the link carries in the time that a record aims at, bytes.
+    fn carried(&self) -> usize {
+        self.link.map_or(usize::MAX, |link| (link * RECORD_SECONDS) as usize).max(TARGET_MIN)
+    }
 }

@@ -71,7 +71,7 @@ pub struct RoadState {
     pub delivered_readings: u64,
     pub delivered_rows: u64,
     pub gaps: u64,
-    /// Readings committed and not yet settled.
+    /// Readings committed and not yet settled: delivered, or folded where only rows are wanted.
     pub queued_readings: u64,
     /// Rows that windows closed with, not settled.
     pub queued_rows: u64,

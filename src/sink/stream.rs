@@ -29,8 +29,6 @@ pub struct Stream {
     pub log: Log,
     /// Says when the log has more.
     pub more: watch::Receiver<Place>,
-    /// Whether its entries are delivered at all, or only passed.
-    pub forwards: bool,
     reader: Reader,
     spans: Vec<Span>,
     pub lanes: BTreeMap<u32, Road>,
@@ -90,10 +88,8 @@ impl Stream {
         let epoch = last.map_or(0, |(epoch, _)| epoch);
         let roads = cursors.lanes.iter().map(|(number, cursor)| (*number, Road::new(&gateway, name, *number, *cursor)));
         let reader = Reader::new(&log, from);
-        let backlog = log.durable().offset;
-        let (more, lanes) = (log.watch(), roads.collect());
-        let mut stream =
-            Self { name, lanes, gateway, more, forwards: true, reader, log, spans, received, epoch, backlog };
+        let (more, backlog, lanes) = (log.watch(), log.durable().offset, roads.collect());
+        let mut stream = Self { name, gateway, log, more, reader, spans, lanes, received, epoch, backlog };
         stream.open_lanes();
         Ok(stream)
     }
@@ -103,7 +99,7 @@ impl Stream {
         let mut gaps = Vec::new();
         for _ in 0..GROUPS_A_STEP {
             self.turn_span();
-            if !self.forwards || self.drains() || self.lanes.values().any(|road| road.lane.is_full(limits)) {
+            if self.drains() || self.lanes.values().any(|road| road.lane.is_full(limits)) {
                 break;
             }
             match self.reader.step()? {
@@ -115,21 +111,20 @@ impl Stream {
         Ok(gaps)
     }
 
-    /// Settles everything before `to` unseen, since it is folded and only rows of it are wanted. The lanes go on
-    /// naming what was last delivered as `prev`: for their consumers nothing is missing.
+    /// Settles every entry before `to` unread. The lanes go on naming the last one they delivered as `prev`: to their
+    /// consumers nothing is missing.
     pub fn pass(&mut self, to: u64) {
+        let to = to.min(self.log.durable().offset);
         if to > self.reader.offset() {
             self.reader = Reader::new(&self.log, to);
             self.lanes.values_mut().for_each(|road| road.from = road.from.max(to));
-            self.turn_span();
         }
     }
 
     /// Whether there is more to read than was read.
     #[must_use]
     pub fn has_more(&self, limits: &Limits) -> bool {
-        self.forwards
-            && self.reader.offset() < self.log.durable().offset
+        self.reader.offset() < self.log.durable().offset
             && !self.drains()
             && !self.lanes.values().any(|road| road.lane.is_full(limits))
     }
@@ -169,8 +164,11 @@ impl Stream {
         waiting.filter_map(|road| road.since).min().map(|since| since + max_age)
     }
 
-    /// Gives up every entry before `before`, on the road or not, and says what that was.
+    /// Gives up every entry before `before` that is not settled, on the road or not, and says what that was.
     pub fn shed(&mut self, before: u64, now: Instant) -> Result<Vec<Gap>, StoreError> {
+        if before <= self.settled() {
+            return Ok(Vec::new());
+        }
         let mut removed: BTreeMap<u32, Removed> = BTreeMap::new();
         let mut gaps = Vec::new();
         for (number, road) in &mut self.lanes {
@@ -221,12 +219,6 @@ impl Stream {
         self.cursors().lanes.values().map(|cursor| cursor.done).min().unwrap_or(0)
     }
 
-    /// How many entries are durable and not settled.
-    #[must_use]
-    pub fn waiting(&self) -> u64 {
-        self.log.durable().offset.saturating_sub(self.settled())
-    }
-
     /// When the oldest entry that is not settled, and was read, arrived.
     #[must_use]
     pub fn oldest(&self) -> Option<Micros> {
@@ -275,9 +267,9 @@ impl Stream {
             && self.lanes.values().any(|road| road.record.is_some() || !road.lane.is_empty())
     }
 
-    /// Closes the lanes of a span that has drained and opens those of the next.
+    /// Closes the lanes of each span that has drained and opens those of the next.
     fn turn_span(&mut self) {
-        if let [_, next, ..] = self.spans[..]
+        while let [_, next, ..] = self.spans[..]
             && self.reader.offset() >= next.from
             && !self.drains()
         {

@@ -1,7 +1,9 @@
 //! The streams of a gateway, in the order in which they go on the road: what is missing, rows, readings.
 //!
-//! Invariant: a generation goes when every lane of its stream has passed it, and one of readings only when the fold has
-//! too.
+//! Invariants:
+//! - rows go before readings wherever a request cannot hold both, and are given up after them;
+//! - a reading goes from the log when it is settled and folded, never before;
+//! - where only rows are wanted, a reading is settled by being folded, and no gap tells of it.
 
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use tokio::time::Instant;
 use super::losses::Gap;
 use super::stream::{OnRoad, Stream};
 use crate::batch::{Limits, Sealed, Sealer};
-use crate::queue::{Cursors, StoreError};
+use crate::queue::{Cursors, ShedBefore, StoreError};
 
 /// Records in one `PutRecords`.
 const RECORDS_MAX: usize = 500;
@@ -23,13 +25,14 @@ pub struct Streams {
     pub gaps: Stream,
     pub rows: Stream,
     pub readings: Stream,
-    /// Readings before this offset are folded; the highest number where there are no windows.
-    pub folded: watch::Receiver<u64>,
+    /// Readings before this offset are folded. `None`: there are no windows, and nothing is held back for them.
+    pub folded: Option<watch::Receiver<u64>>,
+    /// Whether readings are delivered, or settled by being folded; without windows they are delivered all the same.
+    pub forward_readings: bool,
 }
 
 impl Streams {
-    #[must_use]
-    pub fn all(&self) -> [&Stream; 3] {
+    fn all(&self) -> [&Stream; 3] {
         [&self.gaps, &self.rows, &self.readings]
     }
 
@@ -37,55 +40,74 @@ impl Streams {
         [&mut self.gaps, &mut self.rows, &mut self.readings]
     }
 
-    /// Reads ahead in each, and says what could not be read. Where only rows are wanted, readings are settled by
-    /// being folded.
+    /// Whether readings are settled by being folded.
+    fn passes(&self) -> bool {
+        !self.forward_readings && self.folded.is_some()
+    }
+
+    fn folded(&self) -> u64 {
+        self.folded.as_ref().map_or(u64::MAX, |folded| *folded.borrow())
+    }
+
+    /// Reads ahead in each, and says what could not be read.
     pub fn gather(&mut self, limits: &Limits, now: Instant) -> Result<Vec<Gap>, StoreError> {
-        let folded = self.folded();
-        if !self.readings.forwards {
-            self.readings.pass(folded.min(self.readings.log.durable().offset));
-        }
-        let mut lost = Vec::new();
-        for stream in self.all_mut() {
-            lost.extend(stream.gather(limits, now)?);
+        let mut lost = self.gaps.gather(limits, now)?;
+        lost.extend(self.rows.gather(limits, now)?);
+        if self.passes() {
+            self.readings.pass(self.folded());
+        } else {
+            lost.extend(self.readings.gather(limits, now)?);
         }
         Ok(lost)
+    }
+
+    /// Whether there is more to read than was read.
+    #[must_use]
+    pub fn has_more(&self, limits: &Limits) -> bool {
+        let readings = !self.passes() && self.readings.has_more(limits);
+        readings || self.rows.has_more(limits) || self.gaps.has_more(limits)
     }
 
     pub fn seal(&mut self, limits: &Limits, sealer: &mut Sealer, max_age: Duration, now: Instant) -> Vec<Sealed> {
         self.all_mut().into_iter().flat_map(|stream| stream.seal(limits, sealer, max_age, now)).collect()
     }
 
-    /// Whether there is more to read than was read.
-    #[must_use]
-    pub fn has_more(&self, limits: &Limits) -> bool {
-        self.all().into_iter().any(|stream| stream.has_more(limits))
+    /// Gives up what lies before these offsets, and says what that was. Readings that are not folded stay until they
+    /// are: they could not be released; and where that settles them, there is never one to give up.
+    pub fn shed(&mut self, asked: ShedBefore, now: Instant) -> Result<Vec<Gap>, StoreError> {
+        let readings = if self.passes() { 0 } else { asked.readings.min(self.folded()) };
+        let mut gaps = self.readings.shed(readings, now)?;
+        gaps.extend(self.rows.shed(asked.rows, now)?);
+        Ok(gaps)
     }
 
-    /// The lanes whose record goes into the next request, of so many bytes.
+    /// The lanes whose record goes into the next request, of so many bytes. Behind the first that finds no room
+    /// nothing else does, or it would be overtaken by what matters less.
     #[must_use]
     pub fn due(&self, now: Instant, max_request: usize) -> Vec<Address> {
         let mut chosen = Vec::new();
         let mut bytes = 0;
-        for stream in self.all() {
-            for (number, road) in &stream.lanes {
-                let Some(on) = road.record.as_ref().filter(|on| on.due <= now) else { continue };
-                let together = chosen.len() < RECORDS_MAX && bytes + on.record.size() <= max_request && !on.is_alone();
-                if chosen.is_empty() || together {
-                    bytes += on.record.size();
-                    chosen.push((stream.name, *number));
-                    if on.is_alone() {
-                        return chosen;
-                    }
+        for (at, on) in self.on_the_road().filter(|(_, on)| on.due <= now) {
+            if on.is_alone() {
+                if chosen.is_empty() {
+                    return vec![at];
                 }
+                continue;
             }
+            bytes += on.record.size();
+            if chosen.len() == RECORDS_MAX || bytes > max_request && !chosen.is_empty() {
+                break;
+            }
+            chosen.push(at);
         }
         chosen
     }
 
-    pub fn road_record(&mut self, (name, lane): Address) -> &mut Option<OnRoad> {
-        let stream = self.all_mut().into_iter().find(|stream| stream.name == name);
-        let road = stream.and_then(|stream| stream.lanes.get_mut(&lane));
-        &mut road.expect("a lane with a record on the road is open").record
+    /// Every record on the road.
+    pub fn on_the_road(&self) -> impl Iterator<Item = (Address, &OnRoad)> {
+        self.all().into_iter().flat_map(|stream| {
+            stream.lanes.iter().filter_map(|(number, road)| Some(((stream.name, *number), road.record.as_ref()?)))
+        })
     }
 
     #[must_use]
@@ -94,10 +116,17 @@ impl Streams {
         stream.lanes.get(&lane)?.record.as_ref()
     }
 
-    /// Every record on the road.
-    pub fn on_the_road(&self) -> impl Iterator<Item = &OnRoad> {
-        let lanes = self.all().into_iter().flat_map(|stream| stream.lanes.values());
-        lanes.filter_map(|road| road.record.as_ref())
+    pub fn road_record(&mut self, (name, lane): Address) -> &mut Option<OnRoad> {
+        let stream = self.all_mut().into_iter().find(|stream| stream.name == name);
+        let road = stream.and_then(|stream| stream.lanes.get_mut(&lane));
+        &mut road.expect("a lane with a record on the road is open").record
+    }
+
+    /// When a lane becomes ripe by age, or a record goes again.
+    #[must_use]
+    pub fn next_due(&self, max_age: Duration) -> Option<Instant> {
+        let ripe = self.all().into_iter().filter_map(|stream| stream.next_ripe(max_age));
+        ripe.chain(self.on_the_road().map(|(_, on)| on.due)).min()
     }
 
     #[must_use]
@@ -105,56 +134,62 @@ impl Streams {
         Cursors { streams: self.all().map(|stream| (stream.name.to_owned(), stream.cursors())).into() }
     }
 
-    /// Readings before this offset are folded, or there are no windows to wait for.
-    #[must_use]
-    pub fn folded(&self) -> u64 {
-        *self.folded.borrow()
-    }
-
     /// Whether there is a generation that nobody needs.
     pub fn can_release(&self) -> Result<bool, StoreError> {
         for stream in self.all() {
-            if stream.log.oldest_end()?.is_some_and(|end| end.offset <= self.unneeded(stream)) {
+            if stream.log.oldest_end()?.is_some_and(|end| end.offset <= self.needed_from(stream)) {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// Lets the generations go that nobody needs; the cursors that say so are on stable storage.
+    /// Lets the generations go that nobody needs; cursors that say so are on stable storage.
     pub fn release(&self) -> Result<(), StoreError> {
         for stream in self.all() {
-            stream.log.release(self.unneeded(stream))?;
+            stream.log.release(self.needed_from(stream))?;
         }
         Ok(())
     }
 
-    /// Nobody needs what lies before this offset.
-    fn unneeded(&self, stream: &Stream) -> u64 {
+    /// What lies before this offset is settled, and of readings folded as well.
+    fn needed_from(&self, stream: &Stream) -> u64 {
         let settled = stream.settled();
         if stream.name == self.readings.name { settled.min(self.folded()) } else { settled }
     }
 
-    /// When a lane becomes ripe by age, or a record goes again.
+    /// Readings that are durable and not settled.
     #[must_use]
-    pub fn next_due(&self, max_age: Duration) -> Option<Instant> {
-        let ripe = self.all().into_iter().filter_map(|stream| stream.next_ripe(max_age));
-        ripe.chain(self.on_the_road().map(|on| on.due)).min()
+    pub fn queued_readings(&self) -> u64 {
+        let settled = if self.passes() { self.folded() } else { self.readings.settled() };
+        self.readings.log.durable().offset.saturating_sub(settled)
     }
 
-    /// Whatever is in the logs now was seen.
+    /// Rows that are durable and not settled.
+    #[must_use]
+    pub fn queued_rows(&self) -> u64 {
+        self.rows.log.durable().offset.saturating_sub(self.rows.settled())
+    }
+
+    /// Says that whatever is in the logs now, and folded, is seen.
     pub fn mark_seen(&mut self) {
         self.all_mut().into_iter().for_each(|stream| stream.more.mark_unchanged());
-        self.folded.mark_unchanged();
+        self.folded.iter_mut().for_each(watch::Receiver::mark_unchanged);
     }
 
-    /// Resolves when a log has more than was seen, or more is folded.
+    /// Resolves when there is more in a log, or folded, than was seen.
     pub async fn changed(&mut self) {
+        let Self { gaps, rows, readings, folded, .. } = self;
+        let more_is_folded = async {
+            // Without windows nothing is folded, and a fold that has ended folds no more.
+            let Some(folded) = folded else { return std::future::pending().await };
+            let Ok(()) = folded.changed().await else { return std::future::pending().await };
+        };
         tokio::select! {
-            _ = self.gaps.more.changed() => {}
-            _ = self.rows.more.changed() => {}
-            _ = self.readings.more.changed() => {}
-            _ = self.folded.changed() => {}
+            _ = gaps.more.changed() => {}
+            _ = rows.more.changed() => {}
+            _ = readings.more.changed() => {}
+            () = more_is_folded => {}
         }
     }
 }

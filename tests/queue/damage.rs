@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tidegate::queue::cursors::{Cursor, StreamCursors};
+use tidegate::queue::files::Mark;
 use tidegate::queue::{Appenders, Cursors, Queue, SledStore, Store, dead};
 
-use super::{Told, at_second, entry, letter, noise, stamp, told};
+use super::{Told, at_second, entry, letter, noise, stamp, told, writer};
 use crate::support::TempDir;
 use crate::support::lossy::{LossyStore, Survives};
 
@@ -116,6 +117,23 @@ fn what_was_delivered_is_not_given_again_where_the_mark_is_lost_as_well() {
     let (queue, appenders) = open(&store);
     assert_eq!(appenders.readings.next().offset, end - 1);
     assert_eq!(queue.identity.epoch, 77_000_000_001, "above what was delivered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_folded_is_not_given_again_where_the_mark_is_behind() {
+    let store = Arc::new(LossyStore::default());
+    let rig = writer::start(store.clone(), writer::options()).await;
+    let mark = Mark::load(&*store).unwrap();
+    for n in 0..3 {
+        rig.put(writer::delivery(&noise(n, 100))).await.await.unwrap();
+    }
+    let end = rig.queue.readings.durable().offset;
+    rig.fold(end, Vec::new()).await;
+    rig.kill().await;
+    mark.store(&*store, true).unwrap();
+    store.generations(LOG).unwrap().into_iter().for_each(|number| store.lose_generation(LOG, number));
+    let (queue, appenders) = open(&store);
+    assert_eq!((queue.restored.position, appenders.readings.next().offset), (end, end));
 }
 
 #[test]

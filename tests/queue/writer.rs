@@ -14,7 +14,7 @@ use tidegate::queue::writer::{Options, StoreState};
 use tidegate::queue::{
     Entry, FoldCommit, Letter, Queue, Reader, Request, ShedBefore, Step, Store, StoreError, Writer, dead,
 };
-use tidegate::reading::Micros;
+use tidegate::reading::{Micros, Reading};
 use tidegate::source::{Delivery, Inbox, Reason, Receipt, Rejected};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -110,6 +110,14 @@ impl Rig {
         written.await
     }
 
+    /// Commits rows, and that readings before `position` are folded.
+    pub async fn fold(&self, position: u64, rows: Vec<Reading>) {
+        let (done, committed) = oneshot::channel();
+        let commit = FoldCommit { rows, position, ..FoldCommit::default() };
+        self.requests.send(Request::Fold(commit, done)).await.unwrap();
+        committed.await.unwrap();
+    }
+
     async fn purge(&self, before: u64) -> u64 {
         let (done, gone) = oneshot::channel();
         self.requests.send(Request::Purge(before, done)).await.unwrap();
@@ -134,7 +142,7 @@ impl Rig {
     }
 
     /// The process is killed; the store is all that is left.
-    async fn kill(self) {
+    pub async fn kill(self) {
         self.writer.abort();
         let _ = self.writer.await;
     }
@@ -334,39 +342,56 @@ async fn where_it_gets_tight_delivery_is_asked_to_give_up_the_oldest_generation(
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_are_to_be_given_up_last_and_not_before_it_is_full() {
-    let store = Arc::new(LossyStore::default());
-    let mut rig = start(store.clone(), Options { when_full: WhenFull::ShedOldest, ..options() }).await;
-    let (done, committed) = oneshot::channel();
-    let commit = FoldCommit { rows: vec![reading("row")], position: 1, ..FoldCommit::default() };
-    rig.requests.send(Request::Fold(commit, done)).await.unwrap();
-    committed.await.unwrap();
-    faulty(&store, |faults| faults.disk.free = 3 * GENERATION);
-    rig.put(delivery("tight")).await.await.unwrap();
-    rig.shed_before.changed().await.unwrap();
-    let readings = rig.queue.readings.durable().offset;
-    assert_eq!(*rig.shed_before.borrow_and_update(), ShedBefore { readings, rows: 0 });
-    rig.queue.readings.release(readings).unwrap();
-    tokio::time::sleep(Duration::from_mins(1)).await;
-    assert!(!rig.shed_before.has_changed().unwrap(), "no reading is left, but it is only tight");
-    faulty(&store, |faults| faults.disk.free = 0);
-    rig.gap().await.unwrap();
-    rig.shed_before.changed().await.unwrap();
-    assert_eq!(*rig.shed_before.borrow_and_update(), ShedBefore { readings, rows: 1 });
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_newest_generation_that_is_all_there_is_is_sealed_so_that_it_can_be_given_up() {
     let store = Arc::new(LossyStore::default());
     faulty(&store, |faults| faults.used_more = MAX_BYTES);
     let mut rig = start(store.clone(), Options { when_full: WhenFull::ShedOldest, ..options() }).await;
     rig.shed_before.changed().await.unwrap();
     let all = rig.queue.readings.durable().offset;
-    assert_eq!(rig.shed_before.borrow_and_update().readings, all);
+    assert_eq!(*rig.shed_before.borrow_and_update(), ShedBefore { readings: all, rows: 0 });
     rig.queue.readings.release(all).unwrap();
     tokio::time::sleep(Duration::from_mins(1)).await;
     assert!(!rig.shed_before.has_changed().unwrap(), "what is empty is not given up again");
     assert_eq!(store.generations("readings").unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_are_asked_for_when_there_is_no_reading_left_and_it_is_full() {
+    let store = Arc::new(LossyStore::default());
+    let mut rig = start(store.clone(), Options { when_full: WhenFull::ShedOldest, ..options() }).await;
+    for n in 0..10 {
+        rig.put(delivery("folded")).await.await.unwrap();
+        rig.fold(0, vec![reading(&noise(n, 1_000))]).await;
+    }
+    let oldest_end = rig.queue.rows.oldest_end().unwrap().unwrap().offset;
+    // While it is tight, a generation that readings are added to is left to grow.
+    faulty(&store, |faults| faults.disk.free = 3 * GENERATION);
+    rig.queue.readings.release(u64::MAX).unwrap();
+    for _ in 0..3 {
+        rig.put(delivery("one more")).await.await.unwrap();
+    }
+    let generations = store.generations("readings").unwrap().len();
+    assert!(generations == 1 && !rig.shed_before.has_changed().unwrap());
+
+    faulty(&store, |faults| faults.used_more = MAX_BYTES);
+    let _held_back = rig.put(delivery("held back")).await;
+    rig.shed_before.changed().await.unwrap();
+    let readings = rig.queue.readings.durable().offset;
+    assert_eq!(*rig.shed_before.borrow_and_update(), ShedBefore { readings, rows: 0 });
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert!(!rig.shed_before.has_changed().unwrap(), "readings are there yet");
+    rig.queue.readings.release(readings).unwrap();
+    rig.shed_before.changed().await.unwrap();
+    assert_eq!(*rig.shed_before.borrow_and_update(), ShedBefore { readings, rows: oldest_end });
+    // All of them, one generation after the other, the last one too.
+    let rows = rig.queue.rows.durable().offset;
+    while rig.shed_before.borrow_and_update().rows < rows {
+        rig.queue.rows.release(rig.shed_before.borrow().rows).unwrap();
+        timeout(PATIENCE, rig.shed_before.changed()).await.expect("there are more").unwrap();
+    }
+    rig.queue.rows.release(rows).unwrap();
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert!(!rig.shed_before.has_changed().unwrap(), "nothing is left");
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,16 +11,17 @@ use tidegate::config::{Backoff, Compression, WhenFull};
 use tidegate::metrics::Metrics;
 use tidegate::queue::retention::Retention;
 use tidegate::queue::writer::{Options, StoreState};
-use tidegate::queue::{Cursors, Queue, Request, ShedBefore, SledStore, Store, Writer};
-use tidegate::reading::{Reading, Series, Value};
+use tidegate::queue::{Cursors, FoldCommit, Queue, Request, ShedBefore, SledStore, Store, Writer};
+use tidegate::reading::{Micros, Reading, Series, Value};
 use tidegate::sink::delivery::Delivery;
 use tidegate::sink::losses::Losses;
 use tidegate::sink::stream::Stream;
 use tidegate::sink::streams::Streams;
 use tidegate::sink::{Outcome, RoadState, SendError, Sink};
 use tidegate::source::{Delivery as Message, Inbox};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::queue::noise;
 use crate::support::TempDir;
 
 pub type Answer = Result<Vec<Outcome>, SendError>;
@@ -55,9 +56,11 @@ pub struct Rig {
     pub inbox: Inbox,
     pub writer: tokio::task::JoinHandle<()>,
     pub shed_before: watch::Sender<ShedBefore>,
-    pub folded: watch::Sender<u64>,
+    /// How far the fold is, once it has committed anything.
+    pub folded: Option<watch::Sender<u64>>,
     /// Whether readings are delivered, or rows only.
-    pub forward: bool,
+    pub forward_readings: bool,
+    pub metrics: Arc<Metrics>,
     pub state: watch::Sender<RoadState>,
     pub requests: mpsc::Sender<Request>,
     pub sink: Scripted,
@@ -97,14 +100,16 @@ impl Rig {
             mark: queue.mark,
             metrics: Metrics::new(),
         };
+        let folded = queue.restored.known.then(|| watch::Sender::new(queue.restored.position));
         Self {
             store,
             queue: Arc::new(queue),
             inbox,
             writer: tokio::spawn(async { writer.run().await.unwrap() }),
             shed_before,
-            folded: watch::Sender::new(u64::MAX),
-            forward: true,
+            folded,
+            forward_readings: true,
+            metrics: Metrics::new(),
             state: watch::Sender::new(RoadState::default()),
             requests,
             sink: Scripted { script: Arc::new(Mutex::new(script)), taken: Arc::default() },
@@ -113,6 +118,11 @@ impl Rig {
             max_request: 5 << 20,
             max_age: Duration::from_millis(5),
         }
+    }
+
+    /// Has Kinesis answer otherwise from now on.
+    pub fn answer(&mut self, script: impl FnMut(&[&Record]) -> Answer + Send + 'static) {
+        self.sink.script = Arc::new(Mutex::new(script));
     }
 
     /// Commits a reading of this device, and returns once it is.
@@ -132,6 +142,41 @@ impl Rig {
         let readings = readings.into_iter().map(reading).collect();
         let message = Message { readings, rejects: Vec::new(), weight };
         self.inbox.put(message).await.unwrap().await.unwrap();
+    }
+
+    /// Has the fold commit: readings before `position` are folded, and these rows came of it. A row's time is its
+    /// number.
+    pub async fn fold(&mut self, position: u64, rows: impl IntoIterator<Item = u64>) {
+        let series = Series { source: "window".into(), window: Some("w".into()), ..Series::default() };
+        let series = Arc::new(series);
+        let row = |n: u64| Reading {
+            time: Some(Micros(n as i64)),
+            series: series.clone(),
+            fields: vec![("text".into(), Value::Text(noise(n, 300).into()))],
+        };
+        let rows = rows.into_iter().map(row).collect();
+        let commit = FoldCommit { rows, position, pieces: vec![b"state".to_vec()], snapshot: true };
+        let (done, committed) = oneshot::channel();
+        self.requests.send(Request::Fold(commit, done)).await.unwrap();
+        committed.await.unwrap();
+        self.folded.get_or_insert_default().send_replace(position);
+    }
+
+    /// Where the log of readings ends.
+    pub fn end(&self) -> u64 {
+        self.queue.readings.durable().offset
+    }
+
+    /// Where the log of readings begins, after what was released.
+    pub fn oldest(&self) -> u64 {
+        self.queue.readings.oldest().unwrap().offset
+    }
+
+    /// The numbers of the rows that were taken, in the order of arrival.
+    pub fn rows(&self) -> Vec<i64> {
+        let taken = self.taken();
+        let rows = taken.iter().filter(|record| record.envelope.stream == "rows").flat_map(|record| &record.rows);
+        rows.map(|row| row.time).collect()
     }
 
     /// Delivers until the test's eye sees what it waits for; then stops, politely or not.
@@ -164,24 +209,24 @@ impl Rig {
             let cursors = cursors.streams.get(name).cloned().unwrap_or_default();
             Stream::new(name, "gw".into(), log, &cursors, lanes, false).unwrap()
         };
-        let mut readings = stream("readings", self.queue.readings.clone(), self.lanes);
-        readings.forwards = self.forward;
+        let streams = Streams {
+            gaps: stream("gaps", self.queue.notes.clone(), 1),
+            rows: stream("rows", self.queue.rows.clone(), 1),
+            readings: stream("readings", self.queue.readings.clone(), self.lanes),
+            folded: self.folded.as_ref().map(watch::Sender::subscribe),
+            forward_readings: self.forward_readings,
+        };
         let losses = Losses {
             gateway: "gw".into(),
             writer: self.requests.clone(),
             state: self.state.clone(),
-            metrics: Metrics::new(),
+            metrics: self.metrics.clone(),
         };
         Delivery {
             sink,
             store: self.store.clone(),
             gateway: "gw".into(),
-            streams: Streams {
-                readings,
-                rows: stream("rows", self.queue.rows.clone(), 1),
-                gaps: stream("gaps", self.queue.notes.clone(), 1),
-                folded: self.folded.subscribe(),
-            },
+            streams,
             losses,
             shed_before: self.shed_before.subscribe(),
             limits: Limits { target: 4096, max_record: self.max_record, compression: Compression::Zstd, level: 3 },
@@ -190,7 +235,7 @@ impl Rig {
             backoff: Backoff { base: Duration::from_millis(1), max: Duration::from_millis(4) },
             state: self.state.clone(),
             clock: Clock::System,
-            metrics: Metrics::new(),
+            metrics: self.metrics.clone(),
         }
     }
 

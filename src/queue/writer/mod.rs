@@ -80,7 +80,7 @@ pub struct Folded {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ShedBefore {
     pub readings: u64,
-    /// Rows go last: where no reading is left to give up.
+    /// Rows go last: once there is no reading left to give up.
     pub rows: u64,
 }
 

@@ -25,30 +25,34 @@ impl Writer {
         Ok(room)
     }
 
-    /// Asks for the oldest readings; and where there are none, and not before it is full, for the oldest rows.
+    /// Asks for the oldest readings, and where there are none and it is full for the oldest rows. A generation that is
+    /// still being written is sealed for that only when it is full: where rows fill the disk, it would be one a commit.
     fn ask_to_shed(&mut self, room: Room) -> Result<(), StoreError> {
         let mut asked = *self.shed_before.borrow();
-        let Appenders { readings, rows, .. } = &mut self.appenders;
-        if let Some(end) = oldest_end(readings)? {
+        if room < Room::Full {
+            let end = self.appenders.readings.log().oldest_end()?;
+            asked.readings = end.map_or(0, |end| end.offset).max(asked.readings);
+        } else if let Some(end) = self.oldest_end(|appenders| &mut appenders.readings)? {
             asked.readings = end.max(asked.readings);
-        } else if room == Room::Full
-            && let Some(end) = oldest_end(rows)?
-        {
+        } else if let Some(end) = self.oldest_end(|appenders| &mut appenders.rows)? {
             asked.rows = end.max(asked.rows);
         }
         self.shed_before.send_if_modified(|before| std::mem::replace(before, asked) != asked);
         Ok(())
     }
-}
 
-/// Where the oldest generation of a log ends, sealing it where it is the only one; `None` where that is empty.
-fn oldest_end(log: &mut Appender) -> Result<Option<u64>, StoreError> {
-    match log.log().oldest_end()? {
-        Some(end) => Ok(Some(end.offset)),
-        None if log.is_fresh() => Ok(None),
-        None => {
-            log.rotate()?;
-            Ok(Some(log.next().offset))
+    /// Where the oldest generation of a log ends, which is sealed if it is the newest too; `None`: nothing is in it.
+    fn oldest_end(&mut self, of: fn(&mut Appenders) -> &mut Appender) -> Result<Option<u64>, StoreError> {
+        let appender = of(&mut self.appenders);
+        if let Some(end) = appender.log().oldest_end()? {
+            return Ok(Some(end.offset));
         }
+        if appender.is_fresh() {
+            return Ok(None);
+        }
+        appender.rotate()?;
+        let end = appender.next().offset;
+        self.mark.store(&*self.store, true)?;
+        Ok(Some(end))
     }
 }
