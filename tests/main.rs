@@ -3,6 +3,7 @@
 mod cloud;
 mod door;
 mod faults;
+mod golden;
 mod promises;
 mod queue;
 mod road;
