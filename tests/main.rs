@@ -4,6 +4,7 @@ mod cloud;
 mod door;
 mod faults;
 mod fold;
+mod golden;
 mod promises;
 mod queue;
 mod road;

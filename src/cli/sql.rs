@@ -42,7 +42,8 @@ pub struct Args {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// The SELECT
-    #[arg(short, long)]
+    // Which may begin with a comment, `-- …`.
+    #[arg(short, long, allow_hyphen_values = true)]
     query: String,
     /// The field of a payload that holds its time
     #[arg(long, value_name = "FIELD")]
@@ -426,6 +427,15 @@ mod tests {
         assert_eq!(named, ["file:2:", "file:3:", "file:4:"], "{err}");
         let (_, err, _) = printed(CLIMATE, "", "{\"temp\":1}");
         assert_eq!(err, "file:1: a payload tells no time by itself; name the field that does with --time\n");
+    }
+
+    #[test]
+    fn a_query_may_begin_with_a_comment() {
+        let query = format!("-- the climate\n{CLIMATE}");
+        assert_eq!(
+            printed(&query, "--time ts", "{\"ts\":5,\"temp\":1}"),
+            printed(CLIMATE, "--time ts", "{\"ts\":5,\"temp\":1}")
+        );
     }
 
     #[test]

@@ -152,13 +152,15 @@ fn boolean(text: &str) -> Datum {
     if is("true") { Some(Value::Bool(true)) } else { is("false").then_some(Value::Bool(false)) }
 }
 
-/// As a person would write it; a float keeps its point, so that it is told from an integer.
+/// As a person would write it, but TRUE and FALSE, which the standard writes so. A float keeps its point, so that it is
+/// told from an integer.
 fn written(value: &Value) -> Arc<str> {
     match value {
         Value::F64(n) => format!("{n:?}").into(),
         Value::I64(n) => n.to_string().into(),
         Value::U64(n) => n.to_string().into(),
-        Value::Bool(is) => is.to_string().into(),
+        Value::Bool(true) => "TRUE".into(),
+        Value::Bool(false) => "FALSE".into(),
         Value::Text(text) => text.clone(),
     }
 }

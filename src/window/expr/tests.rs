@@ -193,7 +193,8 @@ fn casts_give_null_where_there_is_no_such_form() {
         (lit(-2), Type::Boolean, Some(Value::Bool(true))),
         (lit(2), Type::Text, text("2")),
         (lit(2.0), Type::Text, text("2.0")),
-        (lit(FALSE), Type::Text, text("false")),
+        (lit(FALSE), Type::Text, text("FALSE")),
+        (lit(TRUE), Type::Text, text("TRUE")),
         (lit("x"), Type::Text, text("x")),
     ] {
         assert_eq!(value(&Expr::Cast(b(from.clone()), to)), expected, "CAST({from:?} AS {to:?})");

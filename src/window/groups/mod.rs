@@ -188,7 +188,7 @@ impl Groups {
     ) -> Found {
         let none = &mut [][..];
         let cells = number.map_or(none, |number| &mut self.places[number].cells);
-        // Readings exactly one gap apart are one session, as Flink has it.
+        // Readings exactly one gap apart are one session, as Flink has it (tests/golden/flink).
         let first = cells.partition_point(|cell| cell.last + gap < time);
         if cells.get(first).is_none_or(|cell| cell.start - gap > time) {
             return if time + gap <= watermark { Found::Not(Placed::Late) } else { Found::New(time) };
