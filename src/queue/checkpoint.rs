@@ -57,53 +57,65 @@ impl Restored {
     /// Reads the log `state` through. `folded` is how far the fold is known to have been.
     pub(super) fn newest(log: &Log, folded: u64) -> Result<Self, StoreError> {
         let mut reader = Reader::new(log, log.oldest()?.offset);
-        let mut newest: Option<Checkpoint> = None;
-        let mut pending = Vec::new();
-        let mut pieces = Vec::new();
-        // Until a snapshot says what the state is.
-        let mut broken = true;
-        let mut lost = false;
+        let mut found = Found::default();
         loop {
             match reader.step()? {
-                Step::End => break,
-                Step::Lost { .. } => {
-                    (broken, lost) = (true, true);
-                    pending.clear();
-                }
-                Step::Group(group) => {
-                    for entry in group.entries {
-                        match entry {
-                            Entry::State(piece) => pending.push(piece),
-                            Entry::Checkpoint(checkpoint) => {
-                                let counted = pending.len().checked_sub(checkpoint.pieces as usize);
-                                if checkpoint.snapshot {
-                                    pieces.clear();
-                                    broken = false;
-                                }
-                                broken |= counted.is_none();
-                                pieces.extend(pending.drain(counted.unwrap_or(0)..));
-                                pending.clear();
-                                newest = Some(checkpoint);
-                            }
-                            _ => {}
-                        }
-                    }
-                }
+                Step::End => return Ok(found.restored(folded)),
+                Step::Lost { .. } => found.lose(),
+                Step::Group(group) => group.entries.into_iter().for_each(|entry| found.take(entry)),
             }
         }
-        let known = newest.is_some() || folded > 0 || lost;
-        let behind = newest.is_none_or(|newest| newest.position < folded);
-        let damaged = known && (broken || behind);
-        if damaged {
-            pieces.clear();
+    }
+}
+
+/// What was read of the log `state` so far.
+#[derive(Default)]
+struct Found {
+    newest: Option<Checkpoint>,
+    pieces: Vec<Bytes>,
+    /// Those that no checkpoint counts yet.
+    pending: Vec<Bytes>,
+    /// Whether the pieces follow each other from a snapshot on.
+    whole: bool,
+    lost: bool,
+}
+
+impl Found {
+    fn take(&mut self, entry: Entry) {
+        match entry {
+            Entry::State(piece) => self.pending.push(piece),
+            Entry::Checkpoint(checkpoint) => {
+                let counted = self.pending.len().checked_sub(checkpoint.pieces as usize);
+                if checkpoint.snapshot {
+                    self.pieces.clear();
+                    self.whole = true;
+                }
+                self.whole &= counted.is_some();
+                self.pieces.extend(self.pending.drain(counted.unwrap_or(0)..));
+                self.pending.clear();
+                self.newest = Some(checkpoint);
+            }
+            _ => {}
         }
-        Ok(Self {
-            position: newest.map_or(0, |newest| newest.position).max(folded),
+    }
+
+    fn lose(&mut self) {
+        self.pending.clear();
+        (self.whole, self.lost) = (false, true);
+    }
+
+    fn restored(self, folded: u64) -> Restored {
+        let Self { newest, pieces, whole, lost, .. } = self;
+        let position = newest.map_or(0, |newest| newest.position);
+        let known = newest.is_some() || folded > 0 || lost;
+        let damaged = known && (!whole || position < folded);
+        Restored {
+            position: position.max(folded),
             rows_end: newest.filter(|_| !damaged).map(|newest| newest.rows_end),
-            pieces,
+            pieces: if damaged { Vec::new() } else { pieces },
             known,
             damaged,
-        })
+        }
     }
 }
 
