@@ -5,8 +5,8 @@
 //! ```
 //!
 //! It runs at once, online or not, a little behind the fsync. A commit comes at most once a second while rows wait,
-//! else each `checkpoint_interval`, and sooner where many rows wait or the queue is full and wants readings gone. The
-//! first one after a start is a snapshot, made before anything is read: so there is a checkpoint before there is a
+//! else each `checkpoint_interval`, and sooner where many rows wait, where what waited at the start is folded, or where
+//! the queue is full and wants readings gone. The first one after a start is a snapshot, made before anything is read: so there is a checkpoint before there is a
 //! row, and what a changed configuration lost is settled. Nothing is saved on the way out.
 //!
 //! Invariants:
@@ -94,6 +94,9 @@ struct Pending {
     /// Readings before this offset are folded.
     position: u64,
     committed: u64,
+    /// What was durable at the start is committed as soon as it is folded: a gateway that is killed again and again
+    /// must get on all the same.
+    backlog: u64,
     committed_at: Instant,
     told_at: Instant,
     snapshot: bool,
@@ -122,6 +125,7 @@ impl Fold {
             rows: Vec::new(),
             position,
             committed: position,
+            backlog: log.durable().offset,
             committed_at: now,
             told_at: now,
             snapshot: true,
@@ -226,11 +230,12 @@ impl Fold {
 
     /// When the next commit is due.
     fn commit_at(&self) -> Instant {
-        let Pending { rows, position, committed, committed_at, .. } = &self.pending;
+        let Pending { rows, position, committed, backlog, committed_at, .. } = &self.pending;
         let wanted = self.shed_before.borrow().readings > *committed;
         match rows.len() {
             ROWS_MAX.. => *committed_at,
             _ if position == committed => *committed_at + LONG,
+            _ if committed < backlog && position >= backlog => *committed_at,
             _ if wanted => *committed_at + ASKED_LINGER,
             0 => *committed_at + self.checkpoint_interval,
             _ => *committed_at + ROWS_LINGER.min(self.checkpoint_interval),

@@ -89,6 +89,22 @@ async fn a_window_of_a_day_goes_on_through_a_hundred_starts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_gateway_that_never_lives_for_a_second_gets_on_all_the_same() {
+    let world = World::new();
+    let config = config(&counting("w", 10));
+    for second in 0..40 {
+        world.clock.turn(SECOND);
+        let life = Life::begin(&world.store, &world.clock, &config).unwrap();
+        assert!(life.up().await && life.commit(reading("press", T + second)).await);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        life.end().await;
+    }
+    let life = Life::begin(&world.store, &world.clock, &config).unwrap();
+    assert_eq!(rows(&life), [row("w", 10, 10), row("w", 20, 10), row("w", 30, 10)]);
+    life.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_window_with_another_query_starts_anew_and_the_others_keep_what_is_open() {
     let world = World::new();
     let mut life = world.start(&config(&(counting("kept", 10) + &counting("changed", 10)))).await;
