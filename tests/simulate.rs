@@ -50,11 +50,19 @@ fn windows_close_as_they_must_have_and_at_the_end_of_the_stream() {
 
 #[test]
 fn a_gateway_that_is_killed_while_windows_are_open_counts_each_reading_once() {
-    let kills = ["--kill-after", "2", "--kill-after", "7.3", "--kill-after", "7.9", "--kill-after", "10.5"];
-    let (code, report) = simulate(&[&["--duration", "12s", "--seed", "3"][..], &kills].concat());
+    let mut random = fastrand::Rng::with_seed(30);
+    let mut at = 0.0;
+    let mut moment = || {
+        at += 0.4 + 0.8 * random.f64();
+        format!("{at:.3}")
+    };
+    let kills: Vec<String> = (0..30).flat_map(|_| ["--kill-after".to_owned(), moment()]).collect();
+    let kills: Vec<&str> = kills.iter().map(String::as_str).collect();
+    let (code, report) = simulate(&[&["--duration", "26s", "--seed", "3"][..], &kills].concat());
     assert_eq!((code, &report["verdict"]), (Some(0), &"ok".into()), "{report}");
-    assert_eq!(report["kills"], 4);
-    windows_are_right(&report, 300);
+    assert_eq!(report["kills"], 30);
+    windows_are_right(&report, 500);
+    assert!(report["windows"]["duplicates"].as_u64().unwrap() > 0, "no row was delivered between two kills: {report}");
 }
 
 #[test]
