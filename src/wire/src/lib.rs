@@ -12,6 +12,9 @@
 //!          | { f: #6.86(bytes), ? m }  | { b: bytes, n: uint, ? m }  | { t: [* text], i: [* uint], ? m }
 //! ```
 //!
+//! **Frames**: what goes over a serial line, with acknowledgements ([`frame`]). They need no heap: without the feature
+//! `alloc` they are all there is.
+//!
 //! Compression is the caller's: this crate has no dependencies and needs no operating system.
 //!
 //! Invariants:
@@ -24,20 +27,33 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "alloc")]
 extern crate alloc;
 
+pub mod frame;
+
+#[cfg(feature = "alloc")]
 mod body;
+#[cfg(feature = "alloc")]
 mod cbor;
+#[cfg(feature = "alloc")]
 mod column;
+#[cfg(feature = "alloc")]
 mod envelope;
+#[cfg(feature = "alloc")]
 mod number;
+#[cfg(feature = "alloc")]
 mod refusal;
+#[cfg(feature = "alloc")]
 mod row;
 
-pub use body::{decode_body, encode_body, fit_body};
-pub use envelope::{ClockState, Codec, Envelope, decode_record, encode_record};
-pub use refusal::Refusal;
-pub use row::{Row, Series, Value};
+#[cfg(feature = "alloc")]
+pub use self::{
+    body::{decode_body, encode_body, fit_body},
+    envelope::{ClockState, Codec, Envelope, decode_record, encode_record},
+    refusal::Refusal,
+    row::{Row, Series, Value},
+};
 
 /// The most bytes of a body, before compression, that an encoder writes.
 pub const BODY_MAX: usize = 16 << 20;
