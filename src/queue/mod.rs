@@ -87,7 +87,7 @@ impl Queue {
         let mut known = known_durable(&*store)?;
         let open = |name, durable| Log::open(&store, name, durable, generation_bytes);
         let state = open("state", known.state)?;
-        let restored = Restored::newest(&state.log, known.folded)?;
+        let restored = Restored::newest(&state.log, &known)?;
         // What is folded was durable, whatever has become of it since: its offsets are not given again.
         known.readings.offset = known.readings.offset.max(restored.position);
         let readings = open("readings", known.readings)?;
