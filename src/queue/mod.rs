@@ -119,12 +119,17 @@ impl Queue {
         files::check_version(&*store)?;
         let mark = known_durable(&*store)?;
         let identity = files::read(&*store, "identity")?.unwrap_or_default();
+        let restored = Restored::newest(&Log::look(&store, "state", mark.state)?, &mark)?;
+        let rows = Log::look(&store, "rows", mark.rows)?;
+        if let Some(end) = restored.rows_end {
+            rows.show(end);
+        }
         Ok(Self {
             readings: Log::look(&store, "readings", mark.readings)?,
-            rows: Log::look(&store, "rows", mark.rows)?,
+            rows,
             notes: Log::look(&store, "notes", mark.notes)?,
             dead: Log::look(&store, "dead", mark.dead)?,
-            restored: Restored::default(),
+            restored,
             store,
             identity,
             mark,

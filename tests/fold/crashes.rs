@@ -47,7 +47,16 @@ sql = "SELECT device, COUNT(*) AS n FROM readings GROUP BY device, TUMBLE(time, 
 impl World {
     fn new(seed: u64) -> Self {
         let (store, clock, random) = (Arc::default(), Clock::hand(START), Rng::with_seed(seed));
-        Self { store, clock, random, acknowledged: 0, seen: Vec::new(), config: config(WINDOWS), late: None, kept: BTreeMap::new() }
+        Self {
+            store,
+            clock,
+            random,
+            acknowledged: 0,
+            seen: Vec::new(),
+            config: config(WINDOWS),
+            late: None,
+            kept: BTreeMap::new(),
+        }
     }
 
     fn narrow(seed: u64) -> Self {

@@ -224,7 +224,11 @@ async fn a_full_queue_has_what_was_folded_committed_at_once() {
         let is_folded = |folded: &u64| *folded >= end;
         tokio::time::timeout(Duration::from_mins(1), folded.wait_for(is_folded)).await.unwrap_err();
         // Whether it gives up readings or holds back sources, what is folded and committed makes room.
-        if sheds { life.ask_to_shed(end) } else { life.hold_back() }
+        if sheds {
+            life.ask_to_shed(end)
+        } else {
+            life.hold_back()
+        }
         tokio::time::timeout(Duration::from_secs(1), folded.wait_for(is_folded)).await.unwrap().unwrap();
     }
 }
@@ -347,4 +351,21 @@ async fn a_state_from_before_rows_that_were_delivered_is_not_gone_on_from() {
     let after = all(&life.queue.rows);
     assert_eq!(after[..2], before, "what was delivered keeps its name");
     life.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_without_a_checkpoint_are_not_seen_in_a_stopped_gateway_either() {
+    let world = World::new();
+    let mut life = world.start(&config(&counting("w", 10))).await;
+    world.commit(&mut life, "press", 0..25).await;
+    let rows = all(&life.queue.rows);
+    life.end().await;
+    let (queue, mut appenders) = Queue::open(world.store.clone(), world.clock.now(), 6_000).unwrap();
+    let stamp = Stamp { received: T * SECOND, boot: "boot".into(), mono: 0, synced: true };
+    let entry = Entry::Reading { reading: reading("press", T), age: 0 };
+    appenders.rows.append(queue.identity.epoch, stamp, vec![entry]).unwrap();
+    appenders.rows.sync().unwrap();
+    drop((queue, appenders));
+    let looked = Queue::look(world.store.clone()).unwrap();
+    assert_eq!(all(&looked.rows), rows);
 }

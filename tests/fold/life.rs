@@ -92,7 +92,17 @@ impl Life {
         let (stop, stops) = watch::channel(false);
         let writer = tokio::spawn(async { drop(writer.run().await) });
         let fold = tokio::spawn(async { drop(fold.run(stops).await) });
-        Ok(Self { inbox, requests, folded: how_far, queue, metrics, shed_before, store_state, tasks: [writer, fold], stop })
+        Ok(Self {
+            inbox,
+            requests,
+            folded: how_far,
+            queue,
+            metrics,
+            shed_before,
+            store_state,
+            tasks: [writer, fold],
+            stop,
+        })
     }
 
     /// Commits a reading; `false` where it was not acknowledged.
