@@ -59,10 +59,7 @@ impl Cursors {
         readings.passes_from = only_rows.then(|| before.unwrap_or(end));
         let from = readings.passes_from;
         if from != before {
-            match from {
-                Some(from) => tracing::info!(from_offset = from, "readings are delivered as rows only from here on"),
-                None => tracing::info!("readings are delivered again"),
-            }
+            tracing::info!(only_rows, from_offset = from, "what is delivered of readings has changed");
             cursors.store(store)?;
         }
         Ok(from)
