@@ -225,9 +225,9 @@ async fn a_full_queue_has_what_was_folded_committed_at_once() {
         tokio::time::timeout(Duration::from_mins(1), folded.wait_for(is_folded)).await.unwrap_err();
         // Whether it gives up readings or holds back sources, what is folded and committed makes room.
         if sheds {
-            life.ask_to_shed(end)
+            life.ask_to_shed(end);
         } else {
-            life.hold_back()
+            life.hold_back();
         }
         tokio::time::timeout(Duration::from_secs(1), folded.wait_for(is_folded)).await.unwrap().unwrap();
     }
