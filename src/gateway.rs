@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! start:  lock ▶ port ▶ queue ▶ writer ▶ fold ▶ delivery ▶ http ▶ sources
-//! stop:   sources (receipts out, PUBACKs sent) ▶ fold ▶ writer (the rest committed) ▶ delivery (cursors) ▶ http
+//! stop:   sources (receipts out, PUBACKs sent) ▶ delivery (cursors), fold ▶ http ▶ writer (the rest committed)
 //! ```
 //!
 //! Writer, fold and delivery have a thread each: they block, on fsync, on reading, on compressing.
@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::{self, Clock};
 use crate::config::{self, Config};
-use crate::fold::{Fold, FoldError, Tells};
+use crate::fold::{Fold, FoldError, Hears, Tells};
 use crate::http;
 use crate::metrics::Metrics;
 use crate::queue::files::host_name;
@@ -126,7 +126,9 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> R
     let losses =
         Losses { gateway: id.clone(), writer: requests.clone(), state: road_state.clone(), metrics: metrics.clone() };
     let tells = Tells { folded, open, stats };
-    let fold = Fold::take_up(windows::options(&config), &queue, restored, losses, shed_asked.clone(), tells)?;
+    let hears = Hears { shed_before: shed_asked.clone(), store: store_seen.clone() };
+    let options = windows::options(&config, &queue)?;
+    let fold = Fold::take_up(options, &queue, restored, losses, hears, tells)?;
     let fold_stops = delivery_stops.clone();
     let fold = on_thread("fold", move || fold.run(fold_stops));
     let road = Road {

@@ -6,8 +6,9 @@
 //!
 //! It runs at once, online or not, a little behind the fsync. A commit comes at most once a second while rows wait,
 //! else each `checkpoint_interval`, and sooner where many rows wait, where what waited at the start is folded, or where
-//! the queue is full and wants readings gone. The first one after a start is a snapshot, made before anything is read: so there is a checkpoint before there is a
-//! row, and what a changed configuration lost is settled. Nothing is saved on the way out.
+//! the queue is full and wants readings gone. The first one after a start is a snapshot, made before anything is read:
+//! so there is a checkpoint before there is a row, and what a changed configuration lost is settled. Without windows it
+//! is empty. Nothing is saved on the way out.
 //!
 //! Invariants:
 //! - what was folded since the last commit is in memory alone, and is folded again after a crash;
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 
 use crate::batch::lane::Removed;
 use crate::metrics::Metrics;
+use crate::queue::writer::StoreState;
 use crate::queue::{FoldCommit, Group, Log, Queue, Reader, Request, Restored, ShedBefore, Step, StoreError};
 use crate::reading::Reading;
 use crate::sink::losses::{Gap, Losses};
@@ -56,8 +58,16 @@ pub struct Options {
     pub specs: Vec<Spec>,
     /// The longest that what was folded stays uncommitted.
     pub checkpoint_interval: Duration,
-    /// Whether readings are delivered as well. Otherwise late ones, and gaps among them, are for the fold to tell.
-    pub forward_readings: bool,
+    /// Readings from this offset on are delivered by being folded: those that no window takes, and gaps among them,
+    /// are for the fold to tell.
+    pub passes_from: Option<u64>,
+}
+
+/// What the fold hears from the writer.
+pub struct Hears {
+    /// Where the queue is full, readings before this offset are asked for.
+    pub shed_before: watch::Receiver<ShedBefore>,
+    pub store: watch::Receiver<StoreState>,
 }
 
 /// What the fold tells others.
@@ -74,12 +84,11 @@ pub struct Fold {
     reader: Reader,
     windows: Windows,
     checkpoint_interval: Duration,
-    forward_readings: bool,
+    passes_from: Option<u64>,
     /// Without windows there is nothing to do but to say that there are none any more.
     idle: bool,
     writer: mpsc::Sender<Request>,
-    /// Where the queue is full, readings before this offset are asked for.
-    shed_before: watch::Receiver<ShedBefore>,
+    hears: Hears,
     losses: Losses,
     tells: Tells,
     metrics: Arc<Metrics>,
@@ -109,13 +118,16 @@ impl Fold {
         queue: &Queue,
         restored: Restored,
         losses: Losses,
-        shed_before: watch::Receiver<ShedBefore>,
+        hears: Hears,
         tells: Tells,
     ) -> Result<Self, StoreError> {
-        let Options { specs, checkpoint_interval, forward_readings } = options;
+        let Options { specs, checkpoint_interval, passes_from } = options;
         let idle = specs.is_empty() && !restored.known;
         let log = queue.readings.clone();
-        let begin = restored.position.max(log.oldest()?.offset);
+        // Behind a state nothing went that was not folded: what is not there cannot be read, and is told of. Where there
+        // were no windows, what was delivered may have gone.
+        let had_windows = !restored.pieces.is_empty();
+        let begin = if had_windows { restored.position } else { restored.position.max(log.oldest()?.offset) };
         let position = if specs.is_empty() { log.durable().offset } else { begin };
         let metrics = losses.metrics.clone();
         let windows = restore(specs, restored, &metrics);
@@ -136,10 +148,10 @@ impl Fold {
             reader,
             windows,
             checkpoint_interval,
-            forward_readings,
+            passes_from,
             idle,
             writer,
-            shed_before,
+            hears,
             losses,
             tells,
             metrics,
@@ -160,7 +172,8 @@ impl Fold {
         let mut durable = self.log.watch();
         while !*stop.borrow_and_update() {
             durable.mark_unchanged();
-            self.shed_before.mark_unchanged();
+            self.hears.shed_before.mark_unchanged();
+            self.hears.store.mark_unchanged();
             let more = self.read().await?;
             if self.commit_at() <= Instant::now() {
                 self.commit().await?;
@@ -173,7 +186,8 @@ impl Fold {
             let wake_at = self.commit_at().min(self.pending.told_at + TELL_EVERY);
             tokio::select! {
                 _ = durable.changed() => {}
-                _ = self.shed_before.changed() => {}
+                Ok(()) = self.hears.shed_before.changed() => {}
+                Ok(()) = self.hears.store.changed() => {}
                 _ = stop.changed() => {}
                 () = tokio::time::sleep_until(wake_at) => {}
             }
@@ -202,7 +216,7 @@ impl Fold {
         group.first += before;
         self.epoch = group.epoch;
         self.pending.position = group.end();
-        let Folded { rows, late, counts } = self.windows.apply(&group);
+        let Folded { rows, aside, counts } = self.windows.apply(&group);
         for (name, counts) in self.windows.names().zip(counts) {
             count(&self.metrics, name, counts);
         }
@@ -210,19 +224,18 @@ impl Fold {
             self.metrics.window_rows.with_label_values(&[&*row.window]).inc();
         }
         self.pending.rows.extend(rows.into_iter().map(rows::row));
-        if !self.forward_readings {
-            let late = late.into_iter().map(|(offset, reading)| rows::late(reading, &group, offset));
-            self.pending.rows.extend(late);
-        }
+        let told = aside.into_iter().filter(|aside| self.passes_from.is_some_and(|from| aside.offset >= from));
+        self.pending.rows.extend(told.map(|aside| rows::aside(aside, &group)));
     }
 
-    /// Entries that cannot be read are in no window. Where readings are delivered, delivery tells of the gap.
+    /// Entries that cannot be read are in no window. Of those that are delivered, delivery tells.
     async fn lose(&mut self, from: u64, to: u64) -> Result<(), FoldError> {
         self.pending.position = to;
         self.metrics.window_unread.inc_by(to - from);
-        if self.forward_readings {
-            return Ok(());
-        }
+        let from = match self.passes_from {
+            Some(passes_from) if passes_from < to => from.max(passes_from),
+            _ => return Ok(()),
+        };
         let removed = Removed { from: (self.epoch, from), to: (self.epoch, to - 1), count: to - from };
         let gap = Gap { stream: "readings", lane: 0, removed, reason: "damaged" };
         self.losses.write_gaps(&[gap]).await.map_err(|_| FoldError::WriterGone)
@@ -231,7 +244,7 @@ impl Fold {
     /// When the next commit is due.
     fn commit_at(&self) -> Instant {
         let Pending { rows, position, committed, backlog, committed_at, .. } = &self.pending;
-        let wanted = self.shed_before.borrow().readings > *committed;
+        let wanted = self.hears.store.borrow().full || self.hears.shed_before.borrow().readings > *committed;
         match rows.len() {
             ROWS_MAX.. => *committed_at,
             _ if position == committed => *committed_at + LONG,
@@ -247,7 +260,11 @@ impl Fold {
         // What has changed since the last commit is in a snapshot too: it is asked for, to be forgotten.
         let changes = self.windows.changes();
         let snapshot = self.pending.snapshot;
-        let pieces = if snapshot { self.windows.snapshot().collect() } else { vec![changes] };
+        let pieces = match snapshot {
+            _ if self.windows.is_empty() => Vec::new(),
+            true => self.windows.snapshot().collect(),
+            false => vec![changes],
+        };
         let position = self.pending.position;
         let commit = FoldCommit { rows: std::mem::take(&mut self.pending.rows), position, pieces, snapshot };
         let (done, committed) = oneshot::channel();

@@ -1,4 +1,4 @@
-//! What the fold puts into the log `rows`: rows, and readings that came too late to be in one.
+//! What the fold puts into the log `rows`: rows, and readings that are in none.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use tidegate_wire::Series;
 
 use crate::queue::{Entry, Group};
 use crate::reading::{Micros, Reading};
-use crate::window::Closed;
+use crate::window::{Aside, Closed, Why};
 
 /// The source of rows.
 const SOURCE: &str = "window";
@@ -18,10 +18,15 @@ pub fn row(closed: Closed) -> Reading {
     Reading { time: Some(Micros(end)), series: Arc::new(series), fields }
 }
 
-/// A reading of this group that came too late for every window, to be delivered as it is.
-pub fn late(mut reading: Reading, group: &Group, offset: u64) -> Reading {
+/// A reading of this group that no window has taken, to be delivered as it is, with a tag that says why.
+pub fn aside(aside: Aside, group: &Group) -> Reading {
+    let Aside { offset, why, mut reading } = aside;
     reading.time.get_or_insert(arrival(group, offset));
-    Arc::make_mut(&mut reading.series).tags.push(("late".into(), "true".into()));
+    let why = match why {
+        Why::Late => "late",
+        Why::Overflow => "overflow",
+    };
+    Arc::make_mut(&mut reading.series).tags.push((why.into(), "true".into()));
     reading
 }
 

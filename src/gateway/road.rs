@@ -32,7 +32,7 @@ pub struct Road {
 impl Road {
     pub async fn run(self, stop: watch::Receiver<bool>) -> Result<(), DeliveryError> {
         let Self { config, queue, gateway, requests, folded, shed_asked, state, metrics } = self;
-        let Config { batch, kinesis, link, forward, .. } = config;
+        let Config { batch, kinesis, link, .. } = config;
         let mut cursors = Cursors::load(&*queue.store)?;
         let mut stream = |name: &'static str, log: &queue::Log, lanes, received| {
             let cursors = cursors.streams.remove(name).unwrap_or_default();
@@ -43,7 +43,6 @@ impl Road {
             rows: stream("rows", &queue.rows, 1, false)?,
             readings: stream("readings", &queue.readings, kinesis.lanes, batch.received)?,
             folded,
-            forward_readings: forward.readings,
         };
         let limits = Limits {
             target: batch.max_bytes,

@@ -4,17 +4,20 @@ use std::time::Duration;
 
 use crate::config::{self, Config};
 use crate::fold::Options;
+use crate::queue::{Cursors, Queue, StoreError};
 
 /// A tick is an fsync: the card is spared.
 const TICK_MIN: Duration = Duration::from_secs(1);
 const TICK_MAX: Duration = Duration::from_secs(10);
 
-pub fn options(config: &Config) -> Options {
-    Options {
+pub fn options(config: &Config, queue: &Queue) -> Result<Options, StoreError> {
+    let only_rows = !config.forward.readings && !config.windows.is_empty();
+    let end = queue.readings.durable().offset;
+    Ok(Options {
         checkpoint_interval: config.windows.iter().map(|window| window.checkpoint_interval).min().unwrap_or_default(),
         specs: config.windows.iter().map(|window| window.spec.clone()).collect(),
-        forward_readings: config.forward.readings,
-    }
+        passes_from: Cursors::settle_passing(&*queue.store, only_rows, end)?,
+    })
 }
 
 /// How often time passes in the log while a window is open and nothing else tells of it: some ten times within what

@@ -19,6 +19,7 @@ use bytes::Bytes;
 
 use super::appender::Appender;
 use super::entry::{Checkpoint, Entry, Stamp};
+use super::files::Mark;
 use super::log::{Log, Place};
 use super::reader::{Reader, Step};
 use super::store::StoreError;
@@ -54,13 +55,13 @@ pub struct Restored {
 }
 
 impl Restored {
-    /// Reads the log `state` through. `folded` is how far the fold is known to have been.
-    pub(super) fn newest(log: &Log, folded: u64) -> Result<Self, StoreError> {
+    /// Reads the log `state` through. `known` is how far readings were folded, and rows shown or delivered, at least.
+    pub(super) fn newest(log: &Log, known: &Mark) -> Result<Self, StoreError> {
         let mut reader = Reader::new(log, log.oldest()?.offset);
         let mut found = Found::default();
         loop {
             match reader.step()? {
-                Step::End => return Ok(found.restored(folded)),
+                Step::End => return Ok(found.restored(known)),
                 Step::Lost { .. } => found.lose(),
                 Step::Group(group) => group.entries.into_iter().for_each(|entry| found.take(entry)),
             }
@@ -104,11 +105,11 @@ impl Found {
         (self.whole, self.lost) = (false, true);
     }
 
-    fn restored(self, folded: u64) -> Restored {
+    fn restored(self, &Mark { folded, rows, .. }: &Mark) -> Restored {
         let Self { newest, pieces, whole, lost, .. } = self;
-        let position = newest.map_or(0, |newest| newest.position);
-        let known = newest.is_some() || folded > 0 || lost;
-        let damaged = known && (!whole || position < folded);
+        let (position, rows_end) = newest.map_or((0, 0), |newest| (newest.position, newest.rows_end.offset));
+        let known = newest.is_some() || folded > 0 || rows.offset > 0 || lost;
+        let damaged = known && (!whole || position < folded || rows_end < rows.offset);
         Restored {
             position: position.max(folded),
             rows_end: newest.filter(|_| !damaged).map(|newest| newest.rows_end),

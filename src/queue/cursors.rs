@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::files;
 use super::store::{Store, StoreError};
 
-/// The file `cursors`; written by delivery alone.
+/// The file `cursors`; while the gateway runs, written by delivery alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursors {
     /// By stream: `gaps`, `rows`, `readings`.
@@ -19,6 +19,10 @@ pub struct StreamCursors {
     /// Which lanes the entries from an offset on belong to; more than one while earlier lanes still drain.
     pub spans: Vec<Span>,
     pub lanes: BTreeMap<u32, Cursor>,
+    /// Where only rows are wanted: entries from this offset on are settled by being folded, those before are
+    /// delivered.
+    #[serde(default)]
+    pub passes_from: Option<u64>,
 }
 
 /// From this offset on devices are spread over the lanes `base` to `base + lanes - 1`.
@@ -44,5 +48,20 @@ impl Cursors {
 
     pub fn store(&self, store: &dyn Store) -> Result<(), StoreError> {
         files::write(store, "cursors", self)
+    }
+
+    /// Settles, before anyone acts on it, from which offset on readings are passed: where only rows are wanted, from
+    /// the `end` that the log had when that was asked for first. What was queued before is delivered all the same.
+    pub fn settle_passing(store: &dyn Store, only_rows: bool, end: u64) -> Result<Option<u64>, StoreError> {
+        let mut cursors = Self::load(store)?;
+        let readings = cursors.streams.entry("readings".to_owned()).or_default();
+        let before = readings.passes_from;
+        readings.passes_from = only_rows.then(|| before.unwrap_or(end));
+        let from = readings.passes_from;
+        if from != before {
+            tracing::info!(only_rows, from_offset = from, "what is delivered of readings has changed");
+            cursors.store(store)?;
+        }
+        Ok(from)
     }
 }

@@ -87,7 +87,7 @@ impl Queue {
         let mut known = known_durable(&*store)?;
         let open = |name, durable| Log::open(&store, name, durable, generation_bytes);
         let state = open("state", known.state)?;
-        let restored = Restored::newest(&state.log, known.folded)?;
+        let restored = Restored::newest(&state.log, &known)?;
         // What is folded was durable, whatever has become of it since: its offsets are not given again.
         known.readings.offset = known.readings.offset.max(restored.position);
         let readings = open("readings", known.readings)?;
@@ -119,12 +119,17 @@ impl Queue {
         files::check_version(&*store)?;
         let mark = known_durable(&*store)?;
         let identity = files::read(&*store, "identity")?.unwrap_or_default();
+        let restored = Restored::newest(&Log::look(&store, "state", mark.state)?, &mark)?;
+        let rows = Log::look(&store, "rows", mark.rows)?;
+        if let Some(end) = restored.rows_end {
+            rows.show(end);
+        }
         Ok(Self {
             readings: Log::look(&store, "readings", mark.readings)?,
-            rows: Log::look(&store, "rows", mark.rows)?,
+            rows,
             notes: Log::look(&store, "notes", mark.notes)?,
             dead: Log::look(&store, "dead", mark.dead)?,
-            restored: Restored::default(),
+            restored,
             store,
             identity,
             mark,

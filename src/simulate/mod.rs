@@ -124,6 +124,7 @@ pub async fn run(mut settings: Settings, mut tell: impl FnMut(Progress)) -> anyh
         kills_to_come: settings.kills.split_off(0).into(),
         kills: 0,
         closed: None,
+        judged: None,
     };
     let (sensors, duration) = (settings.sensors, settings.duration);
     let fleet = tokio::spawn(async move { fleet::play(&sensors, &target, duration, &ledger).await });
@@ -158,6 +159,8 @@ struct Run {
     kills: u64,
     /// When the gateway was told that nothing more will come.
     closed: Option<Instant>,
+    /// How many rows had arrived when they were compared last with what should come.
+    judged: Option<u64>,
 }
 
 impl Run {
@@ -232,7 +235,10 @@ impl Run {
         if still < STATUS_IS_NEW || status.queue.unfolded > 0 || status.queue.rows > 0 {
             return false;
         }
-        still >= SETTLED || self.check.windows().delivered() >= self.check.windows().judge().expected
+        // Working all out takes its time: it is done again only when more has come.
+        let delivered = self.check.windows().delivered();
+        let news = self.judged.replace(delivered) != Some(delivered);
+        still >= SETTLED || news && delivered >= self.check.windows().judge().expected
     }
 
     fn progress(&self, sending: bool) -> Progress {

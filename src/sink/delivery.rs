@@ -116,7 +116,7 @@ impl<S: Sink> Delivery<S> {
             let wake_at = self.wake_at(turn.saved_at);
             tokio::select! {
                 () = self.streams.changed() => {}
-                _ = self.shed_before.changed() => {}
+                Ok(()) = self.shed_before.changed() => {}
                 _ = stop.changed() => {}
                 () = tokio::time::sleep_until(wake_at) => {}
             }

@@ -2,7 +2,8 @@
 //!
 //! A stream reads its log once and hands each entry to the lane its device belongs to. It reads ahead until some
 //! lane has a record's worth, no further: memory is bounded by that. When the number of lanes was changed, the new
-//! lanes open at the offset that was current then, after the earlier ones have drained.
+//! lanes open at the offset that was current then, after the earlier ones have drained. Where only rows are wanted,
+//! it reads up to the offset where that began; what follows is passed unread once it is folded.
 //!
 //! Invariants: a cursor stands at the first entry of its lane that is not settled; a generation is released only
 //! when every lane has passed it and the cursors that say so are on stable storage.
@@ -38,6 +39,8 @@ pub struct Stream {
     epoch: u64,
     /// Entries before this offset have waited for company already, in an earlier life.
     backlog: u64,
+    /// Entries from here on are not delivered, but passed.
+    passes_from: Option<u64>,
 }
 
 /// A lane and the record it has on the road.
@@ -89,7 +92,8 @@ impl Stream {
         let roads = cursors.lanes.iter().map(|(number, cursor)| (*number, Road::new(&gateway, name, *number, *cursor)));
         let reader = Reader::new(&log, from);
         let (more, backlog, lanes) = (log.watch(), log.durable().offset, roads.collect());
-        let mut stream = Self { name, gateway, log, more, reader, spans, lanes, received, epoch, backlog };
+        let passes_from = cursors.passes_from;
+        let mut stream = Self { name, gateway, log, more, reader, spans, lanes, received, epoch, backlog, passes_from };
         stream.open_lanes();
         Ok(stream)
     }
@@ -99,23 +103,30 @@ impl Stream {
         let mut gaps = Vec::new();
         for _ in 0..GROUPS_A_STEP {
             self.turn_span();
-            if self.drains() || self.lanes.values().any(|road| road.lane.is_full(limits)) {
+            let over = self.reader.offset() >= self.delivers_to();
+            if over || self.drains() || self.lanes.values().any(|road| road.lane.is_full(limits)) {
                 break;
             }
             match self.reader.step()? {
                 Step::Group(group) => self.hand_out(group, now),
-                Step::Lost { from, to } => gaps.extend(self.lose(from, to)),
+                Step::Lost { from, to } => gaps.extend(self.lose(from, to.min(self.delivers_to()))),
                 Step::End => break,
             }
         }
         Ok(gaps)
     }
 
-    /// Settles every entry before `to` unread. The lanes go on naming the last one they delivered as `prev`: to their
-    /// consumers nothing is missing.
+    /// Entries before this offset are delivered.
+    #[must_use]
+    pub fn delivers_to(&self) -> u64 {
+        self.passes_from.unwrap_or(u64::MAX)
+    }
+
+    /// Settles every entry before `to` unread, where entries are passed. The lanes go on naming the last one they
+    /// delivered as `prev`: to their consumers nothing is missing.
     pub fn pass(&mut self, to: u64) {
         let to = to.min(self.log.durable().offset);
-        if to > self.reader.offset() {
+        if to > self.reader.offset() && self.reader.offset() >= self.delivers_to() {
             self.reader = Reader::new(&self.log, to);
             self.lanes.values_mut().for_each(|road| road.from = road.from.max(to));
         }
@@ -124,7 +135,7 @@ impl Stream {
     /// Whether there is more to read than was read.
     #[must_use]
     pub fn has_more(&self, limits: &Limits) -> bool {
-        self.reader.offset() < self.log.durable().offset
+        self.reader.offset() < self.log.durable().offset.min(self.delivers_to())
             && !self.drains()
             && !self.lanes.values().any(|road| road.lane.is_full(limits))
     }
@@ -210,6 +221,7 @@ impl Stream {
         StreamCursors {
             spans: self.spans.clone(),
             lanes: self.lanes.iter().map(|(number, road)| (*number, cursor(road))).collect(),
+            passes_from: self.passes_from,
         }
     }
 

@@ -3,7 +3,8 @@
 //! Invariants:
 //! - rows go before readings wherever a request cannot hold both, and are given up after them;
 //! - a reading goes from the log when it is settled and folded, never before;
-//! - where only rows are wanted, a reading is settled by being folded, and no gap tells of it.
+//! - where only rows are wanted, a reading from there on is settled by being folded, and no gap tells of it; what was
+//!   queued before is delivered.
 
 use std::time::Duration;
 
@@ -27,8 +28,6 @@ pub struct Streams {
     pub readings: Stream,
     /// Readings before this offset are folded. `None`: there are no windows, and nothing is held back for them.
     pub folded: Option<watch::Receiver<u64>>,
-    /// Whether readings are delivered, or settled by being folded; without windows they are delivered all the same.
-    pub forward_readings: bool,
 }
 
 impl Streams {
@@ -40,11 +39,6 @@ impl Streams {
         [&mut self.gaps, &mut self.rows, &mut self.readings]
     }
 
-    /// Whether readings are settled by being folded.
-    fn passes(&self) -> bool {
-        !self.forward_readings && self.folded.is_some()
-    }
-
     fn folded(&self) -> u64 {
         self.folded.as_ref().map_or(u64::MAX, |folded| *folded.borrow())
     }
@@ -53,19 +47,15 @@ impl Streams {
     pub fn gather(&mut self, limits: &Limits, now: Instant) -> Result<Vec<Gap>, StoreError> {
         let mut lost = self.gaps.gather(limits, now)?;
         lost.extend(self.rows.gather(limits, now)?);
-        if self.passes() {
-            self.readings.pass(self.folded());
-        } else {
-            lost.extend(self.readings.gather(limits, now)?);
-        }
+        lost.extend(self.readings.gather(limits, now)?);
+        self.readings.pass(self.folded());
         Ok(lost)
     }
 
     /// Whether there is more to read than was read.
     #[must_use]
     pub fn has_more(&self, limits: &Limits) -> bool {
-        let readings = !self.passes() && self.readings.has_more(limits);
-        readings || self.rows.has_more(limits) || self.gaps.has_more(limits)
+        self.all().into_iter().any(|stream| stream.has_more(limits))
     }
 
     pub fn seal(&mut self, limits: &Limits, sealer: &mut Sealer, max_age: Duration, now: Instant) -> Vec<Sealed> {
@@ -75,7 +65,7 @@ impl Streams {
     /// Gives up what lies before these offsets, and says what that was. Readings that are not folded stay until they
     /// are: they could not be released; and where that settles them, there is never one to give up.
     pub fn shed(&mut self, asked: ShedBefore, now: Instant) -> Result<Vec<Gap>, StoreError> {
-        let readings = if self.passes() { 0 } else { asked.readings.min(self.folded()) };
+        let readings = asked.readings.min(self.folded()).min(self.readings.delivers_to());
         let mut gaps = self.readings.shed(readings, now)?;
         gaps.extend(self.rows.shed(asked.rows, now)?);
         Ok(gaps)
@@ -161,8 +151,7 @@ impl Streams {
     /// Readings that are durable and not settled.
     #[must_use]
     pub fn queued_readings(&self) -> u64 {
-        let settled = if self.passes() { self.folded() } else { self.readings.settled() };
-        self.readings.log.durable().offset.saturating_sub(settled)
+        self.readings.log.durable().offset.saturating_sub(self.readings.settled())
     }
 
     /// Rows that are durable and not settled.

@@ -96,10 +96,26 @@ pub struct Closed {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Folded {
     pub rows: Vec<Closed>,
-    /// Readings, with their offsets, that were late in a window that forwards those, and taken by none.
-    pub late: Vec<(u64, Reading)>,
+    /// Readings that no window has taken whole, and that are not dropped.
+    pub aside: Vec<Aside>,
     /// In the order of the windows.
     pub counts: Vec<Counts>,
+}
+
+/// A reading that is in no row, or not with all its fields.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Aside {
+    pub offset: u64,
+    pub why: Why,
+    pub reading: Reading,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Every window it belongs to has closed, and forwards what is late.
+    Late,
+    /// A window has as many groups open as it may.
+    Overflow,
 }
 
 /// How one window stands.
@@ -188,14 +204,18 @@ impl Windows {
         let source = self.passing.source(&reading.series.source);
         let synced = group.stamp.synced && arrived >= CREDIBLE;
         let seen = Seen { reading, source, time, arrived, synced };
-        let (mut late, mut taken) = (false, false);
+        let (mut why, mut taken) = (None, false);
         for (window, counts) in self.windows.iter_mut().zip(&mut folded.counts) {
             let fate = window.fold(&seen, &self.passing, &mut folded.rows, counts);
-            late |= fate.late && !fate.taken && window.spec.late == Late::Forward;
-            taken |= fate.taken;
+            if fate.overflow {
+                why = Some(Why::Overflow);
+            } else if fate.late && !fate.taken && window.spec.late == Late::Forward {
+                why = why.or(Some(Why::Late));
+            }
+            taken |= fate.taken && !fate.overflow;
         }
-        if late && !taken {
-            folded.late.push((offset, reading.clone()));
+        if let Some(why) = why.filter(|_| !taken) {
+            folded.aside.push(Aside { offset, why, reading: reading.clone() });
         }
     }
 
@@ -214,7 +234,7 @@ impl Windows {
     }
 
     fn nothing(&self) -> Folded {
-        Folded { rows: Vec::new(), late: Vec::new(), counts: vec![Counts::default(); self.windows.len()] }
+        Folded { rows: Vec::new(), aside: Vec::new(), counts: vec![Counts::default(); self.windows.len()] }
     }
 }
 

@@ -28,6 +28,7 @@ pub struct Seen<'a> {
 pub struct Fate {
     pub taken: bool,
     pub late: bool,
+    pub overflow: bool,
 }
 
 #[derive(Debug)]
@@ -87,7 +88,10 @@ impl One {
             match part.map_or(Placed::Overflow, |part| self.place(&scope, part, passing, counts)) {
                 Placed::Taken => fate.taken = true,
                 Placed::Late => fate.late = true,
-                Placed::Overflow => counts.group_overflow += 1,
+                Placed::Overflow => {
+                    fate.overflow = true;
+                    counts.group_overflow += 1;
+                }
                 Placed::Nowhere => {}
             }
         }

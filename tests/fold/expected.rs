@@ -42,6 +42,14 @@ pub fn row(reading: &Reading) -> Row {
     (window.to_string(), series.device.to_string(), reading.time.expect("a row has a time").0, fields)
 }
 
+/// A field that is an integer.
+pub fn integer(reading: &Reading, name: &str) -> i64 {
+    match reading.fields.iter().find(|(field, _)| &**field == name) {
+        Some((_, Value::I64(n))) => *n,
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
 /// The rows that these readings make up, in no order.
 pub fn rows(readings: &[Named]) -> Vec<Row> {
     let mut seen: Vec<(i64, String, i64)> = Vec::new();

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tidegate::clock::Clock;
 use tidegate::config::Config;
-use tidegate::queue::{Reader, Step, Store};
+use tidegate::queue::entry::Stamp;
+use tidegate::queue::{Cursor, Cursors, Entry, Queue, Span, Store, StreamCursors};
 use tidegate::reading::{Micros, Reading, Series, Value};
 use tokio::time::Instant;
 
@@ -47,6 +48,17 @@ impl World {
         life
     }
 
+    /// Adds a reading of each of these seconds to the log while no fold looks.
+    fn grow(&self, generation_bytes: u64, seconds: std::ops::Range<i64>) {
+        let (queue, mut appenders) = Queue::open(self.store.clone(), self.clock.now(), generation_bytes).unwrap();
+        for second in seconds {
+            let entry = Entry::Reading { reading: reading("press", T + second), age: 0 };
+            let stamp = Stamp { received: (T + second) * SECOND, boot: "boot".into(), mono: 0, synced: true };
+            appenders.readings.append(queue.identity.epoch, stamp, vec![entry]).unwrap();
+            appenders.readings.sync().unwrap();
+        }
+    }
+
     /// Commits a reading of each of these seconds, and has them folded.
     async fn commit(&self, life: &mut Life, device: &str, seconds: impl IntoIterator<Item = i64>) {
         for second in seconds {
@@ -65,6 +77,12 @@ fn counted((_, _, row): &Named) -> (String, String, i64, Value) {
 
 fn rows(life: &Life) -> Vec<(String, String, i64, Value)> {
     all(&life.queue.rows).iter().map(counted).collect()
+}
+
+/// From, to and count of each gap that was told.
+fn gaps(life: &Life) -> Vec<[Value; 3]> {
+    let field = |gap: &Reading, name| gap.fields.iter().find(|(field, _)| &**field == name).unwrap().1.clone();
+    all(&life.queue.notes).iter().map(|(.., gap)| ["from", "to", "count"].map(|name| field(gap, name))).collect()
 }
 
 fn row(window: &str, end: i64, n: i64) -> (String, String, i64, Value) {
@@ -199,17 +217,20 @@ async fn a_full_queue_has_what_was_folded_committed_at_once() {
     let mut slow = config(&counting("w", 10));
     slow.windows[0].checkpoint_interval = Duration::from_hours(1);
     let life = world.start(&slow).await;
-    assert!(life.commit(reading("press", T)).await);
-    let end = life.queue.readings.durable().offset;
-    tokio::time::timeout(Duration::from_mins(1), life.folded.clone().wait_for(|folded| *folded >= end))
-        .await
-        .unwrap_err();
-    life.ask_to_shed(end);
-    let asked = life.folded.clone();
-    tokio::time::timeout(Duration::from_secs(1), asked.clone().wait_for(|folded| *folded >= end))
-        .await
-        .unwrap()
-        .unwrap();
+    let mut folded = life.folded.clone();
+    for sheds in [true, false] {
+        assert!(life.commit(reading("press", T)).await);
+        let end = life.queue.readings.durable().offset;
+        let is_folded = |folded: &u64| *folded >= end;
+        tokio::time::timeout(Duration::from_mins(1), folded.wait_for(is_folded)).await.unwrap_err();
+        // Whether it gives up readings or holds back sources, what is folded and committed makes room.
+        if sheds {
+            life.ask_to_shed(end);
+        } else {
+            life.hold_back();
+        }
+        tokio::time::timeout(Duration::from_secs(1), folded.wait_for(is_folded)).await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -242,22 +263,109 @@ async fn a_gap_in_the_log_is_told_of_by_the_fold_where_no_one_else_reads_it() {
     for (readings, expected) in [("none", 1), ("all", 0)] {
         let world = World::new();
         let window = counting("w", 10) + &format!("[forward]\nreadings = \"{readings}\"\n");
-        let life = world.start(&config("")).await;
-        for second in 0..3 {
-            assert!(life.commit(reading("press", T + second)).await);
-        }
+        let life = world.start(&config(&window)).await;
+        let chunk = life.queue.readings.durable().chunk;
         life.end().await;
-        world.lossy.rot("readings", 1, 3, |bytes| bytes[40] ^= 1);
+        world.grow(6_000, 0..3);
+        world.lossy.rot("readings", 1, chunk + 1, |bytes| bytes[40] ^= 1);
         let mut life = world.start(&config(&window)).await;
         assert!(life.finish().await);
         assert_eq!(rows(&life), [row("w", 10, 2)]);
         assert_eq!(life.metrics.window_unread.get(), 1);
-        let mut gaps = Reader::new(&life.queue.notes, 0);
-        let mut told = 0;
-        while let Step::Group(group) = gaps.step().unwrap() {
-            told += group.entries.len();
-        }
-        assert_eq!(told, expected, "readings = {readings}");
+        assert_eq!(gaps(&life).len(), expected, "readings = {readings}");
         life.end().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_generation_that_cannot_be_opened_at_a_start_is_told_of_as_well() {
+    for (readings, expected) in [("none", 1), ("all", 0)] {
+        let world = World::new();
+        let window = config(&(counting("w", 10) + &format!("[forward]\nreadings = \"{readings}\"\n")));
+        let mut life = world.start(&window).await;
+        world.commit(&mut life, "press", [0]).await;
+        let folded = *life.folded.borrow();
+        life.end().await;
+        // Meanwhile the log has grown by some generations that no fold has seen.
+        world.grow(300, 1..20);
+        let numbers = world.store.generations("readings").unwrap();
+        assert!(numbers.len() > 3, "{numbers:?}");
+        for number in &numbers[..2] {
+            world.lossy.break_generation("readings", *number);
+        }
+        let mut life = world.start(&window).await;
+        let begin = life.queue.readings.oldest().unwrap().offset;
+        assert!(begin > folded);
+        assert_eq!(life.metrics.window_unread.get(), begin - folded);
+        let told = [folded, begin - 1, begin - folded].map(|n| Value::I64(n as i64));
+        assert_eq!(gaps(&life), vec![told; expected], "readings = {readings}");
+        assert!(life.finish().await);
+        life.end().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reading_for_which_there_is_no_group_goes_among_the_rows_as_it_is() {
+    for (readings, expected) in [("none", vec!["pump", "fan"]), ("all", vec![])] {
+        let world = World::new();
+        let window = counting("w", 10) + &format!("max_groups = 1\n[forward]\nreadings = \"{readings}\"\n");
+        let mut life = world.start(&config(&window)).await;
+        for device in ["press", "pump", "fan", "press"] {
+            world.commit(&mut life, device, [1]).await;
+        }
+        assert!(life.finish().await);
+        let (aside, rows): (Vec<_>, _) =
+            all(&life.queue.rows).into_iter().partition(|(.., row)| row.series.window.is_none());
+        assert_eq!(rows.iter().map(counted).collect::<Vec<_>>(), [row("w", 10, 2)]);
+        let devices: Vec<_> = aside.iter().map(|(.., reading)| &*reading.series.device).collect();
+        assert_eq!(devices, expected, "readings = {readings}");
+        let tags = [("overflow".into(), "true".into())];
+        assert!(aside.iter().all(|(.., reading)| reading.series.tags == tags && reading.fields.len() == 1));
+        assert_eq!(life.metrics.window_exceptions.with_label_values(&["w", "group_overflow"]).get(), 2);
+        life.end().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_from_before_rows_that_were_delivered_is_not_gone_on_from() {
+    let world = World::new();
+    let config = config(&counting("w", 10));
+    let mut life = world.start(&config).await;
+    world.commit(&mut life, "press", 0..25).await;
+    let before = all(&life.queue.rows);
+    assert_eq!(before.len(), 2);
+    life.end().await;
+    // All that tells of the newest checkpoint is gone, but for how far the rows were delivered.
+    let newest = world.store.generations("state").unwrap().pop().unwrap();
+    let chunks = world.lossy.chunks("state", newest);
+    for chunk in &chunks[2..] {
+        world.lossy.rot("state", newest, *chunk, Vec::clear);
+    }
+    world.store.mark(b"rotten", true).unwrap();
+    let delivered = Cursor { done: 2, prev: Some(before[1].0) };
+    let spans = vec![Span { from: 0, base: 0, lanes: 1 }];
+    let rows = StreamCursors { spans, lanes: [(0, delivered)].into(), passes_from: None };
+    Cursors { streams: [("rows".to_owned(), rows)].into() }.store(&*world.store).unwrap();
+    let mut life = world.start(&config).await;
+    assert!(life.finish().await);
+    let after = all(&life.queue.rows);
+    assert_eq!(after[..2], before, "what was delivered keeps its name");
+    life.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_without_a_checkpoint_are_not_seen_in_a_stopped_gateway_either() {
+    let world = World::new();
+    let mut life = world.start(&config(&counting("w", 10))).await;
+    world.commit(&mut life, "press", 0..25).await;
+    let rows = all(&life.queue.rows);
+    life.end().await;
+    let (queue, mut appenders) = Queue::open(world.store.clone(), world.clock.now(), 6_000).unwrap();
+    let stamp = Stamp { received: T * SECOND, boot: "boot".into(), mono: 0, synced: true };
+    let entry = Entry::Reading { reading: reading("press", T), age: 0 };
+    appenders.rows.append(queue.identity.epoch, stamp, vec![entry]).unwrap();
+    appenders.rows.sync().unwrap();
+    drop((queue, appenders));
+    let looked = Queue::look(world.store.clone()).unwrap();
+    assert_eq!(all(&looked.rows), rows);
 }

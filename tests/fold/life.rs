@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tidegate::clock::Clock;
 use tidegate::config::{self, Config, WhenFull};
-use tidegate::fold::{self, Fold, Tells};
+use tidegate::fold::{self, Fold, Hears, Tells};
 use tidegate::metrics::Metrics;
 use tidegate::queue::retention::Retention;
 use tidegate::queue::writer::{Options, StoreState};
-use tidegate::queue::{Entry, Log, OpenError, Queue, Reader, Request, ShedBefore, Step, Store, Writer};
+use tidegate::queue::{Cursors, Entry, Log, OpenError, Queue, Reader, Request, ShedBefore, Step, Store, Writer};
 use tidegate::reading::{Micros, Reading};
 use tidegate::sink::RoadState;
 use tidegate::sink::losses::Losses;
@@ -35,6 +35,7 @@ pub struct Life {
     pub queue: Arc<Queue>,
     pub metrics: Arc<Metrics>,
     shed_before: watch::Sender<ShedBefore>,
+    store_state: watch::Sender<StoreState>,
     tasks: [JoinHandle<()>; 2],
     stop: watch::Sender<bool>,
 }
@@ -71,15 +72,12 @@ impl Life {
             mark: queue.mark,
             metrics: metrics.clone(),
         };
+        let only_rows = !config.forward.readings && !config.windows.is_empty();
+        let end = queue.readings.durable().offset;
         let options = fold::Options {
             specs: config.windows.iter().map(|window| window.spec.clone()).collect(),
-            checkpoint_interval: config
-                .windows
-                .iter()
-                .map(|window| window.checkpoint_interval)
-                .min()
-                .unwrap_or_default(),
-            forward_readings: config.forward.readings,
+            checkpoint_interval: config.windows.iter().map(|w| w.checkpoint_interval).min().unwrap_or_default(),
+            passes_from: Cursors::settle_passing(&**store, only_rows, end)?,
         };
         let losses = Losses {
             gateway: "g".into(),
@@ -87,13 +85,24 @@ impl Life {
             state: watch::Sender::new(RoadState::default()),
             metrics: metrics.clone(),
         };
-        let shed_before = watch::Sender::new(ShedBefore::default());
+        let (shed_before, store_state) = (watch::Sender::new(ShedBefore::default()), watch::Sender::default());
+        let hears = Hears { shed_before: shed_before.subscribe(), store: store_state.subscribe() };
         let tells = Tells { folded, open, stats: watch::Sender::new(Vec::new()) };
-        let fold = Fold::take_up(options, &queue, restored, losses, shed_before.subscribe(), tells)?;
+        let fold = Fold::take_up(options, &queue, restored, losses, hears, tells)?;
         let (stop, stops) = watch::channel(false);
         let writer = tokio::spawn(async { drop(writer.run().await) });
         let fold = tokio::spawn(async { drop(fold.run(stops).await) });
-        Ok(Self { inbox, requests, folded: how_far, queue, metrics, shed_before, tasks: [writer, fold], stop })
+        Ok(Self {
+            inbox,
+            requests,
+            folded: how_far,
+            queue,
+            metrics,
+            shed_before,
+            store_state,
+            tasks: [writer, fold],
+            stop,
+        })
     }
 
     /// Commits a reading; `false` where it was not acknowledged.
@@ -129,6 +138,11 @@ impl Life {
 
     pub fn ask_to_shed(&self, before: u64) {
         self.shed_before.send_replace(ShedBefore { readings: before, rows: 0 });
+    }
+
+    /// The writer says that the queue is full, and asks for nothing to be given up.
+    pub fn hold_back(&self) {
+        self.store_state.send_modify(|state| state.full = true);
     }
 
     /// The process is gone.

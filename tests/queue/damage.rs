@@ -109,7 +109,7 @@ fn the_mark_makes_a_lost_newest_generation_a_gap_and_its_offsets_are_not_given_a
 fn what_was_delivered_is_not_given_again_where_the_mark_is_lost_as_well() {
     let (store, end) = filled(10);
     let lane = Cursor { done: end - 1, prev: Some((77_000_000_000, end - 2)) };
-    let stream = StreamCursors { spans: Vec::new(), lanes: [(0, lane)].into() };
+    let stream = StreamCursors { spans: Vec::new(), lanes: [(0, lane)].into(), passes_from: None };
     Cursors { streams: [(LOG.to_owned(), stream)].into() }.store(&*store).unwrap();
     store.generations(LOG).unwrap().into_iter().for_each(|number| store.lose_generation(LOG, number));
     store.mark(b"", true).unwrap();

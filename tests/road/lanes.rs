@@ -150,7 +150,7 @@ async fn damage_is_a_gap_of_the_lanes_that_had_not_passed_it() {
     let cursor = |done: u64| Cursor { done, prev: Some((epoch, done - 1)) };
     let lanes = [(0, cursor(58)), (1, cursor(3))].into();
     let spans = vec![Span { from: 0, base: 0, lanes: 2 }];
-    let streams = [("readings".to_owned(), StreamCursors { spans, lanes })].into();
+    let streams = [("readings".to_owned(), StreamCursors { spans, lanes, passes_from: None })].into();
     Cursors { streams }.store(&*rig.store).unwrap();
     rig.close().await;
     std::fs::remove_dir_all(dir.path.join("readings/000001")).unwrap();

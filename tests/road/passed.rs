@@ -13,7 +13,7 @@ use tidegate::sink::{Outcome, SendError};
 use tidegate_wire::Envelope;
 use tokio::sync::watch;
 
-use super::rig::{Answer, Rig, all_taken, gaps};
+use super::rig::{Answer, Rig, all_taken, gaps, readings};
 use crate::queue::noise;
 use crate::support::TempDir;
 
@@ -41,12 +41,11 @@ async fn readings_go_once_they_are_folded_and_are_delivered_again_when_they_are_
     rig.close().await;
 
     let mut rig = Rig::new(&dir, 2, all_taken);
-    rig.forward_readings = false;
-    rig.folded = Some(watch::Sender::new(0));
+    let before = rig.only_rows();
     for n in 0..300 {
         rig.commit(&format!("d{}", n % 10), &noise(n, 1_000)).await;
     }
-    rig.deliver_until(true, |rig| rig.state.borrow().queued_readings == rig.end()).await;
+    rig.deliver_until(true, |rig| rig.state.borrow().queued_readings == rig.end() - before).await;
     assert_eq!(rig.oldest(), 0, "nothing is folded");
     let folded = rig.end();
     rig.fold(folded, 0..3).await;
@@ -74,7 +73,7 @@ async fn readings_go_once_they_are_folded_and_are_delivered_again_when_they_are_
 async fn what_is_folded_is_not_given_up_however_full_the_queue_is() {
     let dir = TempDir::new("road-none-shed");
     let mut rig = Rig::new(&dir, 2, all_taken);
-    rig.forward_readings = false;
+    rig.only_rows();
     for n in 0..100 {
         rig.commit(&format!("d{n}"), &n.to_string()).await;
     }
@@ -91,14 +90,15 @@ async fn what_is_folded_is_not_given_up_however_full_the_queue_is() {
 async fn a_lane_that_is_ahead_of_the_fold_does_not_go_back() {
     let dir = TempDir::new("road-none-ahead");
     let mut rig = Rig::new(&dir, 2, all_taken);
+    let passes_from = Some(rig.only_rows());
     rig.commit_many((0..60).map(|n| (format!("d{n}"), n.to_string()))).await;
     let epoch = rig.queue.identity.epoch;
     let cursor = |done: u64| Cursor { done, prev: Some((epoch, done - 1)) };
     let spans = vec![Span { from: 0, base: 0, lanes: 2 }];
-    let streams = [("readings".to_owned(), StreamCursors { spans, lanes: [(0, cursor(50)), (1, cursor(3))].into() })];
+    let readings = StreamCursors { spans, lanes: [(0, cursor(50)), (1, cursor(3))].into(), passes_from };
+    let streams = [("readings".to_owned(), readings)];
     Cursors { streams: streams.into() }.store(&*rig.store).unwrap();
     rig.fold(20, []).await;
-    rig.forward_readings = false;
     let stands = |rig: &Rig| rig.state.borrow().queued_readings == rig.end() - 20;
     rig.deliver_until(true, stands).await;
     let cursors = Cursors::load(&*rig.store).unwrap();
@@ -107,12 +107,29 @@ async fn a_lane_that_is_ahead_of_the_fold_does_not_go_back() {
 }
 
 #[tokio::test]
-async fn without_windows_readings_are_delivered_whatever_is_wanted() {
-    let dir = TempDir::new("road-none-at-all");
-    let mut rig = Rig::new(&dir, 1, all_taken);
-    rig.forward_readings = false;
-    rig.commit("d", "delivered").await;
-    rig.deliver_until(true, |rig| rig.texts() == ["delivered"]).await;
+async fn what_was_queued_before_only_rows_were_wanted_is_delivered() {
+    let dir = TempDir::new("road-none-backlog");
+    let offline = |_: &[&Record]| Err(SendError::Unreachable("no route".to_owned()));
+    let mut rig = Rig::new(&dir, 2, offline);
+    rig.folded = Some(watch::Sender::new(0));
+    for n in 0..40 {
+        rig.commit(&format!("d{n}"), &noise(n, 1_000)).await;
+    }
+    rig.deliver_until(true, |rig| rig.state.borrow().backoff_seconds > 0.0).await;
+    rig.close().await;
+
+    let mut rig = Rig::new(&dir, 2, offline);
+    let before = rig.only_rows();
+    rig.commit_many((40..60).map(|n| (format!("d{n}"), n.to_string()))).await;
+    rig.fold(rig.end(), [1]).await;
+    rig.deliver_until(true, |rig| rig.state.borrow().queued_readings == rig.end() - 1).await;
+    assert!(rig.oldest() < before, "{} was let go", rig.oldest());
+    rig.answer(all_taken);
+    rig.deliver_until(true, |rig| rig.state.borrow().queued_readings == 0).await;
+    let mut devices: Vec<_> = readings(&rig.taken()).into_iter().map(|(device, _)| device).collect();
+    devices.sort_unstable_by_key(|device| device[1..].parse::<u64>().unwrap());
+    assert_eq!(devices, (0..40).map(|n| format!("d{n}")).collect::<Vec<_>>());
+    assert_whole(&rig.taken());
 }
 
 /// A Kinesis that is there now and then, and of which each answer may be lost.
@@ -136,12 +153,15 @@ async fn live(seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     let online = Arc::new(AtomicBool::new(true));
     let mut committed = BTreeSet::new();
-    // What may have gone as rows: it was folded in a life in which only rows were wanted.
-    let mut passed = 0;
+    // What may have gone as rows: it came and was folded while only rows were wanted.
+    let (mut passes_from, mut passed) = (0, BTreeSet::new());
     let (mut taken, mut rows) = (Vec::new(), 0);
     for life in 0..6 {
         let mut rig = Rig::new(&dir, random.u32(1..4), moody(random.u64(..), online.clone()));
-        rig.forward_readings = life == 5 || random.bool();
+        let only_rows = life < 5 && random.bool();
+        if only_rows {
+            passes_from = rig.only_rows();
+        }
         for _ in 0..random.u8(1..5) {
             let count = random.u64(1..60);
             rig.commit_many((0..count).map(|n| (format!("d{n}"), noise(n, 1_000)))).await;
@@ -154,10 +174,8 @@ async fn live(seed: u64) {
             online.store(random.bool(), Ordering::Relaxed);
             let turns = std::cell::Cell::new(random.u8(..20));
             rig.deliver_until(random.bool(), |_| turns.replace(turns.get().saturating_sub(1)) == 0).await;
-            if !rig.forward_readings
-                && let Some(folded) = &rig.folded
-            {
-                passed = passed.max(*folded.borrow());
+            if only_rows && let Some(folded) = &rig.folded {
+                passed.extend(passes_from..*folded.borrow());
             }
         }
         if life == 5 {
@@ -175,8 +193,8 @@ async fn live(seed: u64) {
         records.flat_map(|record| record.rows.iter().map(|row| row.offset)).collect::<BTreeSet<_>>()
     };
     let delivered = of("readings");
-    let lost: Vec<_> = committed.iter().filter(|offset| **offset >= passed && !delivered.contains(offset)).collect();
-    assert!(lost.is_empty(), "neither delivered nor folded: {lost:?}, and folded to {passed}");
+    let lost: Vec<_> = committed.difference(&passed).filter(|offset| !delivered.contains(offset)).collect();
+    assert!(lost.is_empty(), "neither delivered nor folded: {lost:?}");
     assert!(delivered.is_subset(&committed));
     assert_eq!(of("rows").len() as u64, rows);
 }

@@ -58,8 +58,8 @@ pub struct Rig {
     pub shed_before: watch::Sender<ShedBefore>,
     /// How far the fold is, once it has committed anything.
     pub folded: Option<watch::Sender<u64>>,
-    /// Whether readings are delivered, or rows only.
-    pub forward_readings: bool,
+    /// Whether readings are delivered, or rows only, as what follows is.
+    only_rows: bool,
     pub metrics: Arc<Metrics>,
     pub state: watch::Sender<RoadState>,
     pub requests: mpsc::Sender<Request>,
@@ -108,7 +108,7 @@ impl Rig {
             writer: tokio::spawn(async { writer.run().await.unwrap() }),
             shed_before,
             folded,
-            forward_readings: true,
+            only_rows: false,
             metrics: Metrics::new(),
             state: watch::Sender::new(RoadState::default()),
             requests,
@@ -162,6 +162,17 @@ impl Rig {
         self.folded.get_or_insert_default().send_replace(position);
     }
 
+    /// Only rows are wanted of what is committed from now on, and the windows for that are there. Says from where on.
+    pub fn only_rows(&mut self) -> u64 {
+        self.only_rows = true;
+        self.folded.get_or_insert_default();
+        self.settle_passing().unwrap()
+    }
+
+    fn settle_passing(&self) -> Option<u64> {
+        Cursors::settle_passing(&*self.store, self.only_rows, self.end()).unwrap()
+    }
+
     /// Where the log of readings ends.
     pub fn end(&self) -> u64 {
         self.queue.readings.durable().offset
@@ -204,6 +215,7 @@ impl Rig {
     }
 
     pub fn delivery_to<S>(&self, sink: S) -> Delivery<S> {
+        self.settle_passing();
         let cursors = Cursors::load(&*self.store).unwrap();
         let stream = |name: &'static str, log, lanes| {
             let cursors = cursors.streams.get(name).cloned().unwrap_or_default();
@@ -214,7 +226,6 @@ impl Rig {
             rows: stream("rows", self.queue.rows.clone(), 1),
             readings: stream("readings", self.queue.readings.clone(), self.lanes),
             folded: self.folded.as_ref().map(watch::Sender::subscribe),
-            forward_readings: self.forward_readings,
         };
         let losses = Losses {
             gateway: "gw".into(),

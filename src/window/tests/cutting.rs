@@ -222,10 +222,10 @@ fn beyond_max_groups_nothing_new_is_opened_and_the_rest_goes_on() {
             &spec,
             "
             0  up plant
-            1  a 1 k=1 ; a 1 k=2 ; a 1 k=3
-            2  a 1 k=2 ; a 12 k=1
-            15 a 14 k=4
-            16 a 15 k=3                -> a [0, 10) n=1 | a [0, 10) n=2
+            1  a 1 k=1 ; a 1 k=2 ; a 1 k=3     -> overflow a 1
+            2  a 1 k=2 ; a 12 k=1              -> overflow a 12
+            15 a 14 k=4                        -> overflow a 14
+            16 a 15 k=3                -> a [0, 10) n=1 | a [0, 10) n=2 | overflow a 15
             17 a 15 k=3
             "
             .replace("[0, 10)", if matches!(shape, Shape::Session { .. }) { "[1, 10)" } else { "[0, 10)" })
@@ -245,11 +245,11 @@ fn devices_long_silent_are_forgotten_for_new_ones() {
         0   up plant
         1   a 1 x=1
         2   b 2 x=1
-        3   c 3 x=1
+        3   c 3 x=1                    -> overflow c 3
         100 tick                       -> a [0, 10) n=1 sum=1 | b [0, 10) n=1 sum=1
         101 c 101 x=1
         102 b 102 x=1
-        103 d 103 x=1
+        103 d 103 x=1                  -> overflow d 103
         900 tick                       -> b [100, 110) n=1 sum=1 | c [100, 110) n=1 sum=1
         ",
     );

@@ -6,7 +6,7 @@
 //!   event    = up SOURCE | down SOURCE | tick | start | boot ID | step SECONDS | end
 //!            | DEVICE[@SOURCE] TIME|now FIELD=VALUE …           a reading
 //!   outcome  = DEVICE [START, END) FIELD=VALUE …                a row
-//!            | late DEVICE TIME
+//!            | late DEVICE TIME                             a reading that is handed back; so is one on `overflow`
 //! ```
 //!
 //! A line is one group of the log. All times are seconds after the same midnight; `step` sets the wall clock without
@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use super::aggregate::Counts;
 use super::plan::{Aggregate, Comparison, Expr, Kind, Plan, Ref, Shape, Table};
-use super::{By, Closed, Folded, Late, Lost, Spec, Windows};
+use super::{Aside, By, Closed, Folded, Late, Lost, Spec, Why, Windows};
 use crate::queue::entry::{Entry, Group, Stamp};
 use crate::reading::{Micros, Reading, Series, Value};
 
@@ -132,11 +132,11 @@ pub fn add(sum: &mut Counts, counts: &Counts) {
 
 fn show(folded: &Folded) -> String {
     let rows = folded.rows.iter().map(show_row);
-    let late = folded
-        .late
-        .iter()
-        .map(|(_, reading)| format!("late {} {}", reading.series.device, seconds(reading.time.unwrap().0)));
-    rows.chain(late).collect::<Vec<_>>().join(" | ")
+    let aside = folded.aside.iter().map(|Aside { why, reading, .. }| {
+        let why = format!("{why:?}").to_lowercase();
+        format!("{why} {} {}", reading.series.device, seconds(reading.time.unwrap().0))
+    });
+    rows.chain(aside).collect::<Vec<_>>().join(" | ")
 }
 
 fn show_row(row: &Closed) -> String {
