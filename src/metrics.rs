@@ -11,7 +11,7 @@ use prometheus::{
 pub struct Metrics {
     registry: Registry,
     /// Readings by source and outcome: `committed`, `dropped` (`QoS` 0 beyond a full inbox), `repeat`
-    /// (removed by `drop_repeats`), `retained` (ignored on request).
+    /// (removed by `drop_repeats`), `retained` (ignored on request), `filtered` (nothing new in it).
     pub readings: IntCounterVec,
     /// Messages the broker sent again (DUP) by source.
     pub door_repeats: IntCounterVec,

@@ -114,6 +114,7 @@ pub struct Mqtt {
     pub username: Option<String>,
     pub password: Option<Secret>,
     pub subscriptions: Vec<Subscription>,
+    pub filter: Filter,
 }
 
 /// Certificates, already read: PEM.
@@ -153,6 +154,23 @@ pub struct Subscription {
     pub retained: bool,
     pub payload: Payload,
     pub drop_repeats: bool,
+}
+
+/// Which fields of a source's readings are worth reporting. A pattern is a name, or the beginning of names before a
+/// `*`; all but the old names of `rename` are held against the new ones.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Filter {
+    /// `None`: all.
+    pub keep: Option<Vec<String>>,
+    pub drop: Vec<String>,
+    /// Old names and new ones.
+    pub rename: Vec<(String, String)>,
+    /// Fields that go where they are as they were.
+    pub on_change: Vec<String>,
+    /// Fields that go where they have moved by no more than this.
+    pub deadband: Vec<(String, f64)>,
+    /// After so long a field is reported all the same.
+    pub heartbeat: Duration,
 }
 
 /// How the bytes of a payload become fields.

@@ -19,7 +19,6 @@ const LATER: &[&str] = &[
     "route",
     "firehose",
     "credentials",
-    "filter",
     "wait_for_clock",
     "max_devices",
     "bytes_per_second",
@@ -159,6 +158,53 @@ impl<'a> Section<'a> {
             return default;
         };
         self.bounded(&entry.node.at, key, &number, &allowed).unwrap_or(default)
+    }
+
+    /// A list of texts.
+    pub fn texts(&self, key: &'static str) -> Option<Vec<Placed<String>>> {
+        let entry = self.find(key)?;
+        let text = |node: &Node| match &node.value {
+            Value::Text(text) if !text.is_empty() => {
+                Some(Placed { at: node.at.clone(), value: self.reading.expand(&node.at, text)? })
+            }
+            _ => None,
+        };
+        let list = match &entry.node.value {
+            Value::List(list) => list.iter().map(text).collect(),
+            _ => None,
+        };
+        if list.is_none() {
+            self.wrong_kind(entry, format!("write {key} = [\"…\", \"…\"]"));
+        }
+        list
+    }
+
+    /// Every key of this section, each of which names a number.
+    pub fn numbers_by_name(&self) -> Vec<(Placed<String>, f64)> {
+        let number = |entry: &Entry| {
+            let number = match entry.node.value {
+                Value::Int(number) => Some(number as f64),
+                Value::Float(number) => Some(number).filter(|number| number.is_finite()),
+                _ => None,
+            };
+            if number.is_none() {
+                self.wrong_kind(entry, "write a number; a name with a dot is put in quotes");
+            }
+            number
+        };
+        self.table.iter().filter_map(|entry| Some((named(entry), number(entry)?))).collect()
+    }
+
+    /// Every key of this section, each of which names a text.
+    pub fn texts_by_name(&self) -> Vec<(Placed<String>, String)> {
+        let text = |entry: &Entry| match &entry.node.value {
+            Value::Text(text) if !text.is_empty() => self.reading.expand(&entry.node.at, text),
+            _ => {
+                self.wrong_kind(entry, "write a name in quotes; a name with a dot is put in quotes");
+                None
+            }
+        };
+        self.table.iter().filter_map(|entry| Some((named(entry), text(entry)?))).collect()
     }
 
     pub fn duration(&self, key: &'static str, allowed: RangeInclusive<Duration>, default: Duration) -> Duration {
@@ -311,6 +357,10 @@ impl<'a> Section<'a> {
         self.fault(at, what, format!("it may be {} to {}", bounds.0, bounds.1));
         None
     }
+}
+
+fn named(entry: &Entry) -> Placed<String> {
+    Placed { at: entry.at.clone(), value: entry.key.clone() }
 }
 
 /// How many letters two words differ by (Levenshtein).

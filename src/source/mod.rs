@@ -12,6 +12,7 @@
 //! - the inbox is bounded in messages and in bytes; a full inbox gives the delivery back;
 //! - a source knows the inbox and receipts, never the queue.
 
+pub mod filter;
 pub mod mqtt;
 
 use std::future::Future;
@@ -33,6 +34,14 @@ pub struct Delivery {
     pub rejects: Vec<Rejected>,
     /// What it weighs in the inbox, bytes.
     pub weight: usize,
+}
+
+impl Delivery {
+    /// Whether there is nothing to be stored.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.readings.is_empty() && self.rejects.is_empty()
+    }
 }
 
 /// Something that could not become a reading, kept as it came.

@@ -1,5 +1,6 @@
 //! The door on real brokers: who is let in, what is asked for, what comes, and what never does.
 
+mod exceptions;
 mod limits;
 mod login;
 mod loss;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Source;
 use super::read::{Placed, Section};
 
+mod filter;
 mod mqtt;
 mod payload;
 

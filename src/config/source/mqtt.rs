@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::filter::filter;
 use super::name;
 use super::payload::payload;
 use crate::config::mean::{KIB, MIB};
@@ -48,6 +49,7 @@ pub fn mqtt(section: Section<'_>) -> Option<Mqtt> {
         protocol,
         tls,
         subscriptions,
+        filter: filter(&section),
         host: String::new(),
         port: 0,
         name: String::new(),

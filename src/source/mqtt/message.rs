@@ -1,5 +1,7 @@
 //! What becomes of one message: readings, a dead letter, or nothing but its PUBACK.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
@@ -40,12 +42,20 @@ impl Door {
             None => self.unasked(&topic, &message.payload),
         };
         delivery.weight = delivery.weight.max(weight);
+        let filtered = self.exceptions.apply(&mut delivery.readings, Instant::now());
+        self.metrics.readings.with_label_values(&[&*self.name, "filtered"]).inc_by(filtered);
+        if delivery.is_empty() {
+            return Ok(self.window.take_empty(tag, &self.inbox)?);
+        }
         if tag.ack.is_none() {
             // QoS 0 has no window to wait in.
             let readings = delivery.readings.len() as u64;
             match self.inbox.try_put(delivery) {
                 Ok(_not_awaited) => {}
-                Err(Refused::Full(_)) => self.dropped(readings),
+                Err(Refused::Full(_)) => {
+                    self.dropped(readings);
+                    self.exceptions.forget();
+                }
                 Err(Refused::Closed) => return Err(MqttError::QueueStopped),
             }
             return Ok(());

@@ -36,6 +36,7 @@ use self::client::{Client, Connection, Event, Puback};
 use self::connect::Refusal;
 use self::filters::Filters;
 use self::window::{Closed, Window};
+use super::filter::Filter;
 use super::{Inbox, State, StateSender};
 use crate::backoff;
 use crate::config::{self, Backoff, Protocol};
@@ -88,6 +89,7 @@ pub async fn run(
     let mut door = Door {
         filters: Filters::new(data_dir, &mqtt),
         window: Window::new(mqtt.in_flight.into()),
+        exceptions: Filter::new(mqtt.filter.clone()),
         unsent: 0,
         patience_ends: None,
         connected: None,
@@ -145,6 +147,8 @@ struct Door {
     filters: Filters,
     decoders: Vec<Decoder>,
     window: Window<Puback>,
+    /// What is worth reporting.
+    exceptions: Filter,
     /// PUBACKs handed to the connection that have not left yet.
     unsent: usize,
     /// Until when a full window is only waited for.
@@ -245,7 +249,9 @@ impl Door {
     }
 
     fn end_connection(&mut self) {
-        self.window.end_connection();
+        if self.window.end_connection() {
+            self.exceptions.forget();
+        }
         self.unsent = 0;
         self.patience_ends = None;
     }

@@ -172,13 +172,15 @@ impl<A> Window<A> {
         Ok(())
     }
 
-    /// The connection has ended: what it brought is no longer ours to acknowledge.
-    pub fn end_connection(&mut self) {
+    /// The connection has ended: what it brought is no longer ours to acknowledge. Whether some of that is not stored.
+    pub fn end_connection(&mut self) -> bool {
+        let unstored = !self.held.is_empty() || !self.committing.is_empty();
         self.held.clear();
         self.stored.clear();
         self.bytes = 0;
         self.forget_ended();
         self.ended.append(&mut self.committing);
+        unstored
     }
 
     /// Lets go of what ended connections had brought and is stored by now.
@@ -301,7 +303,7 @@ mod tests {
         let (inbox, mut items) = inbox(10);
         let mut window = Window::new(10);
         window.take(delivery(), tag(1), &inbox).unwrap();
-        window.end_connection();
+        assert!(window.end_connection());
         window.take(delivery(), tag(1), &inbox).unwrap();
         confirm(items.try_recv().unwrap());
         assert_eq!(acknowledged(&mut window), [0; 0], "the first was of the old connection");
@@ -317,7 +319,7 @@ mod tests {
         let (inbox, mut items) = inbox(10);
         let mut window = Window::new(10);
         window.take(delivery(), tag(1), &inbox).unwrap();
-        window.end_connection();
+        assert!(window.end_connection());
         assert!(window.take_repeat(tag(2), &inbox).unwrap().is_some(), "nothing like it");
         assert!(window.take_repeat(tag(1), &inbox).unwrap().is_none());
         assert_eq!(acknowledged(&mut window), [0; 0]);
@@ -333,7 +335,7 @@ mod tests {
         for n in 1..=3 {
             window.take(delivery(), tag(n), &inbox).unwrap();
             confirm(items.try_recv().unwrap());
-            window.end_connection();
+            let _ = window.end_connection();
         }
         assert_eq!(window.ended.len(), 1, "the last, which nobody has looked at since");
     }
