@@ -79,6 +79,12 @@ url = "mqtt://127.0.0.1:1883"       # mqtts:// for TLS
   # time_unit = "ms"                # default: told apart by size
   # drop_repeats = false            # true only where payloads carry their own time or counter
 
+  # [source.filter]                 # report by exception; names may end in *
+  # keep = ["temp", "state"]        # or drop = ["debug.*"]; rename = { t = "temp" } comes first
+  # on_change = ["state"]           # reported when it is another
+  # deadband = { temp = 0.1 }       # reported when it has moved by more than that
+  # heartbeat = "5m"                # and after so long all the same
+
 [queue]
 # max_bytes = "2GiB"                # of disk, for everything
 # min_free = "256MiB"               # of the disk; below it the queue counts as full

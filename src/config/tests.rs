@@ -118,6 +118,36 @@ fn each_fault_says_what_would_be_right() {
             "cert_file = \"t.toml\"",
             "5:13: `source.cert_file` without `ca_file`; name the broker's CA, or the system's: /etc/ssl/certs/ca-certificates.crt",
         ),
+        (
+            "source.filter",
+            "drop = [\"a\"]\nkeep = [\"b\"]",
+            "12:9: `source.filter.drop` beside `keep`; keep one of them: what `keep` does not name is dropped",
+        ),
+        (
+            "source.filter",
+            "deadband = { a = -1 }",
+            "12:14: the deadband of \"a\" is -1; write 0 for every change, or how far a value may move unreported",
+        ),
+        (
+            "source.filter",
+            "deadband = { a.b = 1 }",
+            "12:14: `source.filter.deadband.a` is a section; write a number; a name with a dot is put in quotes",
+        ),
+        (
+            "source.filter",
+            "rename = { a = \"c\", b = \"c\" }",
+            "12:21: two fields are renamed to \"c\", the second is \"b\"; give each a name of its own",
+        ),
+        (
+            "source.filter",
+            "on_change = [\"a\"]\ndeadband = { a = 1 }",
+            "12:14: \"a\" has a deadband too; keep one of them",
+        ),
+        (
+            "source.filter",
+            "on_change = \"a\"",
+            "12:13: `source.filter.on_change` is text; write on_change = [\"…\", \"…\"]",
+        ),
         ("source", "password = \"x\"", "5:12: a password without `source.username`; add username = \"…\""),
         (
             "source",
