@@ -14,6 +14,8 @@ use std::time::Duration;
 
 pub use fault::{Fault, Note};
 pub use files::Environment;
+pub use source::modbus::{Kind, Modbus, Order, Register, Table, Transport, Unit};
+pub use source::serial::{FlowControl, Framing, Line, Parity, Serial};
 
 use crate::window::Spec;
 
@@ -84,6 +86,8 @@ pub enum Profile {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
     Mqtt(Mqtt),
+    Serial(Serial),
+    Modbus(Modbus),
 }
 
 impl Source {
@@ -91,6 +95,8 @@ impl Source {
     pub fn name(&self) -> &str {
         match self {
             Self::Mqtt(mqtt) => &mqtt.name,
+            Self::Serial(serial) => &serial.name,
+            Self::Modbus(modbus) => &modbus.name,
         }
     }
 }

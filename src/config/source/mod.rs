@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use super::Source;
 use super::read::{Placed, Section};
+use crate::source::port::check_pattern;
 
 mod filter;
+pub mod modbus;
 mod mqtt;
 mod payload;
+pub mod serial;
 
 /// Every source; the faults of those that cannot be read have been noted.
 pub fn sources(root: &Section<'_>) -> Vec<Source> {
@@ -17,6 +20,7 @@ pub fn sources(root: &Section<'_>) -> Vec<Source> {
     }
     let mut names = BTreeMap::new();
     let mut clients = BTreeMap::new();
+    let mut ports = BTreeMap::new();
     let mut sources = Vec::new();
     for section in sections {
         if let Some(name) = section.text("name")
@@ -31,6 +35,12 @@ pub fn sources(root: &Section<'_>) -> Vec<Source> {
             let what = format!("two sources use client_id \"{}\" on one broker, the first at {first}", id.value);
             section.fault(&id.at, what, "they would throw each other out: give each an id of its own");
         }
+        if let Some(port) = section.text("port")
+            && let Some(first) = ports.insert(port.value.clone(), port.at.clone())
+        {
+            let what = format!("two sources use the port \"{}\", the first at {first}", port.value);
+            section.fault(&port.at, what, "a port has one reader: give each a port of its own");
+        }
         sources.extend(source(section));
     }
     sources
@@ -38,14 +48,16 @@ pub fn sources(root: &Section<'_>) -> Vec<Source> {
 
 fn source(section: Section<'_>) -> Option<Source> {
     // Without it the rest is read as MQTT, so that every fault is found at once.
-    if let Some(kind) = section.needed("type", "mqtt")
-        && kind.value != "mqtt"
-    {
-        let what = format!("`source.type` = \"{}\" is not in this version of tidegate", kind.value);
-        section.fault(&kind.at, what, "write type = \"mqtt\"");
-        return None;
+    match section.needed("type", "mqtt") {
+        Some(kind) if kind.value == "serial" => serial::serial(section).map(Source::Serial),
+        Some(kind) if kind.value == "modbus" => modbus::modbus(section).map(Source::Modbus),
+        Some(kind) if kind.value != "mqtt" => {
+            let what = format!("`source.type` = \"{}\" is not in this version of tidegate", kind.value);
+            section.fault(&kind.at, what, "write \"mqtt\", \"serial\" or \"modbus\"");
+            None
+        }
+        _ => mqtt::mqtt(section).map(Source::Mqtt),
     }
-    mqtt::mqtt(section).map(Source::Mqtt)
 }
 
 /// What every source is called by, in readings, metrics and logs.
@@ -58,4 +70,15 @@ fn name(section: &Section<'_>, example: &str) -> Option<Placed<String>> {
         }
         fits
     })
+}
+
+/// The path of a serial port, or a pattern of such paths.
+fn port(section: &Section<'_>) -> Option<String> {
+    let port = section.needed("port", "/dev/serial/by-id/usb-*")?;
+    if let Err(why) = check_pattern(&port.value) {
+        let what = format!("`source.port` = \"{}\" is not a pattern: {why}", port.value);
+        section.fault(&port.at, what, "`*` stands for any letters, `?` for one, `[ab]` for one of these");
+        return None;
+    }
+    Some(port.value)
 }

@@ -10,6 +10,7 @@ fn filter(keys: &str) -> Filter {
     let (config, _) = read.unwrap_or_else(|faults| panic!("{}", faults[0]));
     match &config.sources[0] {
         config::Source::Mqtt(mqtt) => Filter::new(mqtt.filter.clone()),
+        other => panic!("{other:?}"),
     }
 }
 
