@@ -3,6 +3,7 @@
 mod fault;
 mod files;
 mod mean;
+mod payload;
 mod read;
 mod source;
 mod tree;
@@ -170,7 +171,16 @@ pub struct Payload {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     Json,
+    Cbor,
     Raw,
+}
+
+impl Format {
+    /// Whether white space counts.
+    #[must_use]
+    pub fn is_binary(self) -> bool {
+        matches!(self, Self::Cbor)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,11 +1,12 @@
-//! `[[source]]`: brokers, what is subscribed to there, and how payloads are read.
+//! `[[source]]`: brokers, and what is subscribed to there.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::mean::{KIB, MIB};
+use super::payload::payload;
 use super::read::{Placed, Section};
-use super::{Format, Mqtt, Payload, Protocol, Secret, Source, Subscription, TimeUnit, Tls};
+use super::{Mqtt, Protocol, Secret, Source, Subscription, Tls};
 use crate::decode::{Decoder, Pattern};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -215,25 +216,7 @@ fn subscription(section: Section<'_>, source: &str) -> Option<Subscription> {
     if qos == 2 {
         section.reading.note(&section.at, "qos = 2 is asked for as 1: what arrives twice is recognised, not prevented");
     }
-    let units = [
-        ("s", TimeUnit::Seconds),
-        ("ms", TimeUnit::Millis),
-        ("us", TimeUnit::Micros),
-        ("µs", TimeUnit::Micros),
-        ("ns", TimeUnit::Nanos),
-    ];
-    let payload = Payload {
-        format: section.choice("format", &[("json", Format::Json), ("raw", Format::Raw)], Format::Json),
-        device_field: section.text("device_field").map(|field| field.value),
-        time: section.text("time").map(|field| field.value),
-        time_unit: section.text("time_unit").is_some().then(|| section.choice("time_unit", &units, TimeUnit::Millis)),
-    };
-    if let (Some(unit), None) = (section.text("time_unit"), &payload.time) {
-        section.reading.note(&unit.at, "time_unit without time: no time is read, and the moment of arrival stands in");
-    }
-    if let (Format::Raw, Some(key)) = (payload.format, section.text("time").or(section.text("device_field"))) {
-        section.reading.note(&key.at, "a raw payload has no fields: neither time nor device is read from it");
-    }
+    let payload = payload(&section);
     let topic = section.text("topic");
     let retained = section.choice("retained", &[("keep", true), ("ignore", false)], true);
     let drop_repeats = section.flag("drop_repeats", false);

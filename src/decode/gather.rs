@@ -89,14 +89,32 @@ impl Gather {
         mark
     }
 
+    /// Goes to a place in the array it is at.
+    pub(super) fn enter_place(&mut self, index: usize) -> Mark {
+        use std::fmt::Write;
+        let mark = Mark(self.path.len());
+        // Writing to a string does not fail.
+        let _ = write!(self.path, ".{index}");
+        mark
+    }
+
     pub(super) fn leave(&mut self, mark: &Mark) {
         self.path.truncate(mark.0);
     }
 
     /// Takes the value of the place it is at.
     pub(super) fn put(&mut self, value: Scalar<'_>) -> Result<(), Fault> {
+        self.put_with(value, self.time_unit)
+    }
+
+    /// The same of a value that says itself that it counts seconds, should it be the time.
+    pub(super) fn put_seconds(&mut self, value: Scalar<'_>) -> Result<(), Fault> {
+        self.put_with(value, Some(TimeUnit::Seconds))
+    }
+
+    fn put_with(&mut self, value: Scalar<'_>, unit: Option<TimeUnit>) -> Result<(), Fault> {
         if self.time_field.as_deref() == Some(&self.path) {
-            self.time = Some(time::read(value, self.time_unit));
+            self.time = Some(time::read(value, unit));
             return Ok(());
         }
         if self.device_field.as_deref() == Some(&self.path) && self.name_device(value) {
@@ -148,7 +166,7 @@ impl Gather {
             detail: format!("field {:?}: {fault}", self.time_field.as_deref().unwrap_or_default()),
         })?;
         if self.fields.is_empty() {
-            return Err(Fault { reason: Reason::Empty, detail: "there is no field in it".to_owned() });
+            return Err(Fault::empty("there is no field in it"));
         }
         let next = Vec::with_capacity(self.fields.len());
         let mut fields = std::mem::replace(&mut self.fields, next);

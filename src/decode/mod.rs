@@ -3,21 +3,24 @@
 //! ```text
 //!  topic or port ─▶ places: device, tags ───────┐
 //!                                               ▼
-//!  payload ─▶ json | raw ─▶ gather: fields, ─▶ Delivery { readings, rejects }
-//!                           time, device
+//!  payload ─▶ a format ─▶ gather: fields, ──▶ Delivery { readings, rejects }
+//!                          time, device
 //! ```
 //!
-//! | payload | becomes |
+//! | payload of `json`, `cbor` | becomes |
 //! | --- | --- |
 //! | object | one reading; nested names join with `.`, places in arrays are `.0`, null says nothing |
 //! | array of objects | a reading each; a bad element is rejected alone, with its own bytes |
 //! | bare value | the field `value` |
+//!
+//! What the other formats become stands at the head of each.
 //!
 //! Invariants:
 //! - pure: no async, clock, I/O or logging; the same bytes give the same readings for ever;
 //! - every payload leaves at least one reading or one reject: nothing vanishes;
 //! - work and memory are bounded by the payload's length and the limits below.
 
+mod cbor;
 mod gather;
 mod json;
 mod places;
@@ -32,7 +35,6 @@ use bytes::Bytes;
 pub use self::topic::{Pattern, TemplateError};
 
 use self::gather::Gather;
-use self::json::Shape;
 use self::places::{PlaceId, Places};
 use crate::config::{Format, Payload, Subscription};
 use crate::reading::{Reading, Value};
@@ -64,6 +66,14 @@ struct Fault {
 }
 
 impl Fault {
+    fn malformed(detail: String) -> Self {
+        Self { reason: Reason::Malformed, detail }
+    }
+
+    fn empty(detail: &str) -> Self {
+        Self { reason: Reason::Empty, detail: detail.to_owned() }
+    }
+
     fn value(detail: String) -> Self {
         Self { reason: Reason::Value, detail }
     }
@@ -109,62 +119,88 @@ impl Decoder {
     #[must_use]
     pub fn decode(&mut self, origin: &str, payload: &Bytes) -> Delivery {
         let place = self.places.find(origin);
-        let mut delivery = Delivery::default();
-        if payload.trim_ascii().is_empty() {
-            let fault = Fault { reason: Reason::Empty, detail: "the payload is empty".to_owned() };
-            delivery.rejects.push(self.reject(place, payload.clone(), fault));
+        let Self { source, places, gather, .. } = self;
+        let mut pass = Pass { source, place, payload, places, gather, delivery: Delivery::default() };
+        // To a binary format white space is a number like any other.
+        let text = if self.format.is_binary() { payload } else { payload.trim_ascii() };
+        if text.is_empty() {
+            pass.reject(payload, Fault::empty("the payload is empty"));
         } else {
             match self.format {
+                Format::Json => pass.nested(json::shape(payload), json::one, json::element),
+                Format::Cbor => pass.nested(cbor::shape(payload), cbor::one, cbor::element),
                 Format::Raw => {
-                    let outcome = raw::one(payload, &mut self.gather);
-                    self.take(place, outcome, payload.clone(), &mut delivery);
+                    let outcome = raw::one(payload, pass.gather);
+                    pass.take(outcome, payload);
                 }
-                Format::Json => self.json(place, payload, &mut delivery),
             }
         }
+        let mut delivery = pass.delivery;
         delivery.weight = weight(payload, &delivery);
         delivery
     }
+}
 
-    fn json(&mut self, place: PlaceId, payload: &Bytes, delivery: &mut Delivery) {
-        match json::shape(payload) {
-            Ok(Shape::One(text)) => {
-                let outcome = json::one(text, &mut self.gather);
-                self.take(place, outcome, payload.clone(), delivery);
+/// One payload on its way through a format.
+struct Pass<'a> {
+    source: &'a Arc<str>,
+    place: PlaceId,
+    payload: &'a Bytes,
+    places: &'a mut Places,
+    gather: &'a mut Gather,
+    delivery: Delivery,
+}
+
+/// What a payload of nested values holds.
+enum Shape<'a> {
+    One(&'a [u8]),
+    /// The elements of an array.
+    Many(Vec<&'a [u8]>),
+}
+
+type Walk = fn(&[u8], &mut Gather) -> Result<(), Fault>;
+
+impl Pass<'_> {
+    /// One value, or an array of which each element stands or falls alone.
+    fn nested(&mut self, shape: Result<Shape<'_>, Fault>, one: Walk, element: Walk) {
+        match shape {
+            Ok(Shape::One(bytes)) => {
+                let outcome = one(bytes, self.gather);
+                self.take(outcome, bytes);
             }
             Ok(Shape::Many(elements)) => {
-                for (index, text) in elements.iter().enumerate() {
-                    let outcome = json::element(text, &mut self.gather).map_err(|fault| Fault {
+                for (index, bytes) in elements.iter().enumerate() {
+                    let outcome = element(bytes, self.gather).map_err(|fault| Fault {
                         detail: format!("element {} of {}: {}", index + 1, elements.len(), fault.detail),
                         ..fault
                     });
-                    self.take(place, outcome, payload.slice_ref(text.get().as_bytes()), delivery);
+                    self.take(outcome, bytes);
                 }
             }
-            Err(fault) => delivery.rejects.push(self.reject(place, payload.clone(), fault)),
+            Err(fault) => self.reject(self.payload, fault),
         }
     }
 
-    /// Turns what was gathered into a reading, or the fault into a reject.
-    fn take(&mut self, place: PlaceId, outcome: Result<(), Fault>, bytes: Bytes, delivery: &mut Delivery) {
+    /// Turns what was gathered from these bytes of the payload into a reading, or the fault into a reject.
+    fn take(&mut self, outcome: Result<(), Fault>, bytes: &[u8]) {
         match outcome.and_then(|()| self.gather.finish()) {
             Ok(told) => {
-                let series = self.places.series(place, self.gather.device());
-                delivery.readings.push(Reading { time: told.time, series, fields: told.fields });
+                let series = self.places.series(self.place, self.gather.device());
+                self.delivery.readings.push(Reading { time: told.time, series, fields: told.fields });
             }
-            Err(fault) => delivery.rejects.push(self.reject(place, bytes, fault)),
+            Err(fault) => self.reject(bytes, fault),
         }
     }
 
-    fn reject(&self, place: PlaceId, payload: Bytes, fault: Fault) -> Rejected {
-        Rejected {
+    fn reject(&mut self, bytes: &[u8], fault: Fault) {
+        self.delivery.rejects.push(Rejected {
             source: self.source.clone(),
-            origin: self.places.origin(place).clone(),
+            origin: self.places.origin(self.place).clone(),
             reason: fault.reason,
             detail: fault.detail,
-            payload,
+            payload: self.payload.slice_ref(bytes),
             cut: None,
-        }
+        });
     }
 }
 

@@ -2,12 +2,10 @@
 
 use super::Fault;
 use super::gather::{Gather, Scalar};
-use crate::source::Reason;
 
 pub(super) fn one(payload: &[u8], gather: &mut Gather) -> Result<(), Fault> {
-    let text = std::str::from_utf8(payload).map_err(|error| Fault {
-        reason: Reason::Malformed,
-        detail: format!("not UTF-8 from byte {} on; raw takes a number or a text", error.valid_up_to()),
+    let text = std::str::from_utf8(payload).map_err(|error| {
+        Fault::malformed(format!("not UTF-8 from byte {} on; raw takes a number or a text", error.valid_up_to()))
     })?;
     gather.start();
     let _ = gather.enter("value", false);
