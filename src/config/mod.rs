@@ -172,6 +172,8 @@ pub struct Payload {
 pub enum Format {
     Json,
     Cbor,
+    SenmlJson,
+    SenmlCbor,
     Raw,
 }
 
@@ -179,7 +181,7 @@ impl Format {
     /// Whether white space counts.
     #[must_use]
     pub fn is_binary(self) -> bool {
-        matches!(self, Self::Cbor)
+        matches!(self, Self::Cbor | Self::SenmlCbor)
     }
 }
 

@@ -103,7 +103,7 @@ impl Walk<'_, '_> {
                 self.put(Scalar::Text(&text), depth, tag)
             }
             Type::Bytes | Type::BytesIndef => {
-                let text = URL_SAFE_NO_PAD.encode(bytes(&mut self.input)?);
+                let text = data(&mut self.input)?;
                 self.put(Scalar::Text(&text), depth, tag)
             }
             Type::Simple => Err(Fault::value(format!("simple value {} has no meaning", self.input.simple()?))),
@@ -152,7 +152,7 @@ fn check_depth(depth: usize) -> Result<(), Fault> {
     if depth < MAX_DEPTH { Ok(()) } else { Err(Fault::value(format!("deeper than {MAX_DEPTH} levels"))) }
 }
 
-fn end(input: &Decoder<'_>) -> Result<(), Fault> {
+pub(super) fn end(input: &Decoder<'_>) -> Result<(), Fault> {
     match input.input().len() - input.position() {
         0 => Ok(()),
         rest => Err(Fault::malformed(format!("not CBOR: {rest} bytes follow its end"))),
@@ -196,7 +196,12 @@ pub(super) fn text<'b>(input: &mut Decoder<'b>) -> Result<Cow<'b, str>, Fault> {
     }
 }
 
-pub(super) fn bytes<'b>(input: &mut Decoder<'b>) -> Result<Cow<'b, [u8]>, Fault> {
+/// A byte string as text.
+pub(super) fn data(input: &mut Decoder<'_>) -> Result<String, Fault> {
+    Ok(URL_SAFE_NO_PAD.encode(bytes(input)?))
+}
+
+fn bytes<'b>(input: &mut Decoder<'b>) -> Result<Cow<'b, [u8]>, Fault> {
     match input.datatype()? {
         Type::BytesIndef => Ok(Cow::Owned(input.bytes_iter()?.collect::<Result<Vec<_>, _>>()?.concat())),
         _ => Ok(Cow::Borrowed(input.bytes()?)),
@@ -217,20 +222,12 @@ pub(super) fn key<'b>(input: &mut Decoder<'b>) -> Result<Cow<'b, str>, Fault> {
 pub(super) fn number(input: &mut Decoder<'_>) -> Result<Scalar<'static>, Fault> {
     let tag = skip_tags(input)?;
     match (tag, input.datatype()?) {
-        (Some(BIGNUM), _) => Ok(integer(magnitude(input)?)),
-        (Some(NEGATIVE_BIGNUM), _) => Ok(integer(-1 - magnitude(input)?)),
+        (Some(BIGNUM), _) => Ok(Scalar::integer(magnitude(input)?)),
+        (Some(NEGATIVE_BIGNUM), _) => Ok(Scalar::integer(-1 - magnitude(input)?)),
         (Some(DECIMAL), _) => decimal(input),
         (Some(BIGFLOAT), _) => Err(Fault::value("a bigfloat (tag 5) is not supported; send a float".to_owned())),
         (_, Type::F16 | Type::F32 | Type::F64) => Ok(Scalar::F64(input.f64()?)),
-        _ => Ok(integer(input.int()?.into())),
-    }
-}
-
-fn integer(n: i128) -> Scalar<'static> {
-    match (i64::try_from(n), u64::try_from(n)) {
-        (Ok(n), _) => Scalar::I64(n),
-        (_, Ok(n)) => Scalar::U64(n),
-        _ => Scalar::F64(n as f64),
+        _ => Ok(Scalar::integer(input.int()?.into())),
     }
 }
 
@@ -258,7 +255,7 @@ fn decimal(input: &mut Decoder<'_>) -> Result<Scalar<'static>, Fault> {
     }
     let [exponent, mantissa] = parts;
     if exponent == 0 {
-        return Ok(integer(mantissa));
+        return Ok(Scalar::integer(mantissa));
     }
     // By way of its text it is rounded once.
     format!("{mantissa}e{exponent}").parse().map(Scalar::F64).map_err(|_| Fault::value("not a number".to_owned()))

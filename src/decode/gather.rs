@@ -20,7 +20,32 @@ pub(super) enum Scalar<'a> {
     Text(&'a str),
 }
 
+impl Scalar<'static> {
+    /// An integer where it fits 64 bits, else the nearest float.
+    pub(super) fn integer(n: i128) -> Self {
+        match (i64::try_from(n), u64::try_from(n)) {
+            (Ok(n), _) => Self::I64(n),
+            (_, Ok(n)) => Self::U64(n),
+            _ => Self::F64(n as f64),
+        }
+    }
+}
+
 impl Scalar<'_> {
+    /// The sum of two numbers; of two integers an integer. What is no number counts nothing.
+    pub(super) fn plus(self, other: Scalar<'_>) -> Scalar<'static> {
+        let whole = |scalar| match scalar {
+            Scalar::I64(n) => Ok(i128::from(n)),
+            Scalar::U64(n) => Ok(i128::from(n)),
+            Scalar::F64(n) => Err(n),
+            Scalar::Bool(_) | Scalar::Text(_) => Ok(0),
+        };
+        match (whole(self), whole(other)) {
+            (Ok(a), Ok(b)) => Scalar::integer(a + b),
+            (a, b) => Scalar::F64(a.map_or_else(|a| a, |a| a as f64) + b.map_or_else(|b| b, |b| b as f64)),
+        }
+    }
+
     /// As an error message shows it: cut where it is long.
     pub(super) fn shown(self) -> String {
         match self {
@@ -123,20 +148,14 @@ impl Gather {
         if self.fields.len() == MAX_FIELDS {
             return Err(Fault::value(format!("more than {MAX_FIELDS} fields; send fewer in one reading")));
         }
-        if self.path.len() > MAX_NAME_BYTES {
-            let name = Scalar::Text(&self.path).shown();
-            return Err(Fault::value(format!("the field name {name} is longer than {MAX_NAME_BYTES} bytes")));
-        }
-        let value = match value {
-            Scalar::Bool(b) => Value::Bool(b),
-            Scalar::I64(n) => Value::I64(n),
-            Scalar::U64(n) => Value::from(n),
-            Scalar::F64(n) if n.is_finite() => Value::F64(n),
-            Scalar::F64(n) => return Err(Fault::value(format!("{:?} is {n}, not a finite number", self.path))),
-            Scalar::Text(text) => Value::Text(text.into()),
-        };
-        self.fields.push((self.names.get(&self.path), value));
+        let field = field(&mut self.names, &self.path, value)?;
+        self.fields.push(field);
         Ok(())
+    }
+
+    /// A field on its own, within the limits of a name and a value.
+    pub(super) fn field(&mut self, name: &str, value: Scalar<'_>) -> Result<(Arc<str>, Value), Fault> {
+        field(&mut self.names, name, value)
     }
 
     /// A switch names no device: it stays a field.
@@ -173,6 +192,22 @@ impl Gather {
         keep_last(&mut fields);
         Ok(Told { time, fields })
     }
+}
+
+fn field(names: &mut Names, name: &str, value: Scalar<'_>) -> Result<(Arc<str>, Value), Fault> {
+    if name.len() > MAX_NAME_BYTES {
+        let name = Scalar::Text(name).shown();
+        return Err(Fault::value(format!("the field name {name} is longer than {MAX_NAME_BYTES} bytes")));
+    }
+    let value = match value {
+        Scalar::Bool(b) => Value::Bool(b),
+        Scalar::I64(n) => Value::I64(n),
+        Scalar::U64(n) => Value::from(n),
+        Scalar::F64(n) if n.is_finite() => Value::F64(n),
+        Scalar::F64(n) => return Err(Fault::value(format!("{name:?} is {n}, not a finite number"))),
+        Scalar::Text(text) => Value::Text(text.into()),
+    };
+    Ok((names.get(name), value))
 }
 
 /// Of equal names the last one wins, in the place of the first.

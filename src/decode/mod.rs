@@ -16,7 +16,8 @@
 //! What the other formats become stands at the head of each.
 //!
 //! Invariants:
-//! - pure: no async, clock, I/O or logging; the same bytes give the same readings for ever;
+//! - pure: no async, clock, I/O or logging; the same bytes give the same readings for ever (where SenML counts from
+//!   the moment of arrival, that is told);
 //! - every payload leaves at least one reading or one reject: nothing vanishes;
 //! - work and memory are bounded by the payload's length and the limits below.
 
@@ -25,6 +26,7 @@ mod gather;
 mod json;
 mod places;
 mod raw;
+mod senml;
 mod time;
 mod topic;
 
@@ -37,7 +39,7 @@ pub use self::topic::{Pattern, TemplateError};
 use self::gather::Gather;
 use self::places::{PlaceId, Places};
 use crate::config::{Format, Payload, Subscription};
-use crate::reading::{Reading, Value};
+use crate::reading::{Micros, Reading, Value};
 use crate::source::{Delivery, Reason, Rejected};
 
 /// Levels of objects and arrays in one reading.
@@ -118,9 +120,16 @@ impl Decoder {
     /// Readings, rejects, or both; never neither. `origin` is the topic, or the port.
     #[must_use]
     pub fn decode(&mut self, origin: &str, payload: &Bytes) -> Delivery {
+        self.decode_at(origin, payload, None)
+    }
+
+    /// The same with the moment of arrival, which SenML may count its times from; none where no clock is to be trusted:
+    /// then such a record is rejected.
+    #[must_use]
+    pub fn decode_at(&mut self, origin: &str, payload: &Bytes, arrival: Option<Micros>) -> Delivery {
         let place = self.places.find(origin);
         let Self { source, places, gather, .. } = self;
-        let mut pass = Pass { source, place, payload, places, gather, delivery: Delivery::default() };
+        let mut pass = Pass { source, place, payload, arrival, places, gather, delivery: Delivery::default() };
         // To a binary format white space is a number like any other.
         let text = if self.format.is_binary() { payload } else { payload.trim_ascii() };
         if text.is_empty() {
@@ -129,6 +138,8 @@ impl Decoder {
             match self.format {
                 Format::Json => pass.nested(json::shape(payload), json::one, json::element),
                 Format::Cbor => pass.nested(cbor::shape(payload), cbor::one, cbor::element),
+                Format::SenmlJson => senml::read_json(&mut pass),
+                Format::SenmlCbor => senml::read_cbor(&mut pass),
                 Format::Raw => {
                     let outcome = raw::one(payload, pass.gather);
                     pass.take(outcome, payload);
@@ -146,6 +157,7 @@ struct Pass<'a> {
     source: &'a Arc<str>,
     place: PlaceId,
     payload: &'a Bytes,
+    arrival: Option<Micros>,
     places: &'a mut Places,
     gather: &'a mut Gather,
     delivery: Delivery,

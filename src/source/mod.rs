@@ -23,7 +23,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::clock::{Clock, Mono};
-use crate::reading::Reading;
+use crate::reading::{Micros, Reading};
 
 /// What one message held.
 #[derive(Debug, Default)]
@@ -165,6 +165,13 @@ impl Inbox {
     pub fn new(messages: usize, bytes: usize, clock: Clock) -> (Self, mpsc::Receiver<Item>) {
         let (items, receiver) = mpsc::channel(messages);
         (Self { items, room: Arc::new(Semaphore::new(bytes)), capacity: bytes, clock }, receiver)
+    }
+
+    /// The moment of arrival, where the clock can be right: for payloads that count their times from it.
+    #[must_use]
+    pub fn arrival(&self) -> Option<Micros> {
+        let now = self.clock.now();
+        now.synced().then_some(now.wall)
     }
 
     /// Takes the delivery if there is room, without waiting.
