@@ -174,6 +174,7 @@ pub enum Format {
     Cbor,
     SenmlJson,
     SenmlCbor,
+    Influx,
     Raw,
 }
 

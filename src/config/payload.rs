@@ -3,11 +3,12 @@
 use super::read::Section;
 use super::{Format, Payload, TimeUnit};
 
-const FORMATS: [(&str, Format); 5] = [
+const FORMATS: [(&str, Format); 6] = [
     ("json", Format::Json),
     ("cbor", Format::Cbor),
     ("senml-json", Format::SenmlJson),
     ("senml-cbor", Format::SenmlCbor),
+    ("influx", Format::Influx),
     ("raw", Format::Raw),
 ];
 
@@ -26,22 +27,28 @@ pub fn payload(section: &Section<'_>) -> Payload {
         time: section.text("time").map(|field| field.value),
         time_unit: section.text("time_unit").is_some().then(|| section.choice("time_unit", &UNITS, TimeUnit::Millis)),
     };
-    if let (Some(unit), None) = (section.text("time_unit"), &payload.time) {
-        section.reading.note(&unit.at, "time_unit without time: no time is read, and the moment of arrival stands in");
-    }
-    if let (Some(why), Some(key)) = (no_keys(payload.format), section.text("time").or(section.text("device_field"))) {
+    let (unread, why): (&[_], _) = unread(payload.format);
+    if let Some(key) = unread.iter().find_map(|key| section.text(key)) {
         section.reading.note(&key.at, why);
+    }
+    if let (Format::Json | Format::Cbor, Some(unit), None) = (payload.format, section.text("time_unit"), &payload.time)
+    {
+        section.reading.note(&unit.at, "time_unit without time: no time is read, and the moment of arrival stands in");
     }
     payload
 }
 
-/// Why `time` and `device_field` mean nothing to a format.
-fn no_keys(format: Format) -> Option<&'static str> {
+/// The keys that mean nothing to a format, and why.
+fn unread(format: Format) -> (&'static [&'static str], &'static str) {
     match format {
-        Format::Json | Format::Cbor => None,
+        Format::Json | Format::Cbor => (&[], ""),
         Format::SenmlJson | Format::SenmlCbor => {
-            Some("senml has its own words for time and device: these are not read")
+            (&["time", "device_field", "time_unit"], "senml has its own words for time and device: this is not read")
         }
-        Format::Raw => Some("a raw payload has no fields: neither time nor device is read from it"),
+        Format::Influx => (&["time"], "a line of influx has its own place for the time: `time` is not read"),
+        Format::Raw => (
+            &["time", "device_field", "time_unit"],
+            "a raw payload has no fields: neither time nor device is read from it",
+        ),
     }
 }

@@ -158,6 +158,16 @@ impl Gather {
         field(&mut self.names, name, value)
     }
 
+    /// Takes a time that stands beside the fields; `unit` is the format's own.
+    pub(super) fn tell_time(&mut self, value: Scalar<'_>, unit: TimeUnit) {
+        self.time = Some(time::read(value, self.time_unit.or(Some(unit))));
+    }
+
+    /// Takes the device from what stands beside the fields, should it have the device's name.
+    pub(super) fn tell_device(&mut self, name: &str, value: &str) -> bool {
+        self.device_field.as_deref() == Some(name) && self.name_device(Scalar::Text(value))
+    }
+
     /// A switch names no device: it stays a field.
     fn name_device(&mut self, value: Scalar<'_>) -> bool {
         use std::fmt::Write;
@@ -182,7 +192,7 @@ impl Gather {
     pub(super) fn finish(&mut self) -> Result<Told, Fault> {
         let time = self.time.take().transpose().map_err(|fault| Fault {
             reason: Reason::Time,
-            detail: format!("field {:?}: {fault}", self.time_field.as_deref().unwrap_or_default()),
+            detail: self.time_field.as_ref().map_or(fault.to_string(), |field| format!("field {field:?}: {fault}")),
         })?;
         if self.fields.is_empty() {
             return Err(Fault::empty("there is no field in it"));

@@ -23,6 +23,7 @@
 
 mod cbor;
 mod gather;
+mod influx;
 mod json;
 mod places;
 mod raw;
@@ -36,10 +37,10 @@ use bytes::Bytes;
 
 pub use self::topic::{Pattern, TemplateError};
 
-use self::gather::Gather;
+use self::gather::{Gather, Told};
 use self::places::{PlaceId, Places};
 use crate::config::{Format, Payload, Subscription};
-use crate::reading::{Micros, Reading, Value};
+use crate::reading::{Micros, Reading, Series, Value};
 use crate::source::{Delivery, Reason, Rejected};
 
 /// Levels of objects and arrays in one reading.
@@ -48,6 +49,8 @@ pub const MAX_DEPTH: usize = 32;
 pub const MAX_FIELDS: usize = 1_000;
 /// Bytes of a field's name, nested names joined.
 pub const MAX_NAME_BYTES: usize = 256;
+/// Tags of one reading that its payload names.
+pub const MAX_TAGS: usize = 64;
 /// Readings of one message.
 pub const MAX_READINGS: usize = 10_000;
 
@@ -140,6 +143,7 @@ impl Decoder {
                 Format::Cbor => pass.nested(cbor::shape(payload), cbor::one, cbor::element),
                 Format::SenmlJson => senml::read_json(&mut pass),
                 Format::SenmlCbor => senml::read_cbor(&mut pass),
+                Format::Influx => influx::read(&mut pass),
                 Format::Raw => {
                     let outcome = raw::one(payload, pass.gather);
                     pass.take(outcome, payload);
@@ -198,10 +202,14 @@ impl Pass<'_> {
         match outcome.and_then(|()| self.gather.finish()) {
             Ok(told) => {
                 let series = self.places.series(self.place, self.gather.device());
-                self.delivery.readings.push(Reading { time: told.time, series, fields: told.fields });
+                self.push(told, series);
             }
             Err(fault) => self.reject(bytes, fault),
         }
+    }
+
+    fn push(&mut self, told: Told, series: Arc<Series>) {
+        self.delivery.readings.push(Reading { time: told.time, series, fields: told.fields });
     }
 
     fn reject(&mut self, bytes: &[u8], fault: Fault) {

@@ -1,6 +1,7 @@
 //! Payloads in, readings or reasons out.
 
 mod cbor;
+mod influx;
 mod senml;
 
 use super::*;
