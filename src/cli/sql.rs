@@ -250,8 +250,12 @@ struct Record<'a> {
 impl Lines {
     fn new(args: &Args, name: String) -> anyhow::Result<Self> {
         let decoder = |time: Option<&String>, device: Option<&String>| {
-            let payload =
-                Payload { format: Format::Json, device_field: device.cloned(), time: time.cloned(), time_unit: None };
+            let payload = Payload {
+                format: Format::Json,
+                device_field: device.cloned(),
+                time: time.cloned(),
+                ..Payload::default()
+            };
             let subscription = Subscription {
                 filter: "#".to_owned(),
                 topic: None,

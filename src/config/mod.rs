@@ -157,7 +157,7 @@ pub struct Subscription {
 }
 
 /// How the bytes of a payload become fields.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Payload {
     pub format: Format,
     /// The field that names the device; taken out of the fields.
@@ -166,15 +166,19 @@ pub struct Payload {
     pub time: Option<String>,
     /// `None`: told apart by size.
     pub time_unit: Option<TimeUnit>,
+    /// The cells of a CSV line; one without a name is not read. Empty in other formats.
+    pub columns: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
+    #[default]
     Json,
     Cbor,
     SenmlJson,
     SenmlCbor,
     Influx,
+    Csv,
     Raw,
 }
 

@@ -22,6 +22,7 @@
 //! - work and memory are bounded by the payload's length and the limits below.
 
 mod cbor;
+mod csv;
 mod gather;
 mod influx;
 mod json;
@@ -60,6 +61,8 @@ pub struct Decoder {
     /// None for a port, where there are no topics.
     filter: Option<Pattern>,
     format: Format,
+    /// Of CSV.
+    columns: Vec<String>,
     places: Places,
     gather: Gather,
 }
@@ -106,7 +109,14 @@ impl Decoder {
     }
 
     fn with(source: Arc<str>, filter: Option<Pattern>, places: Places, payload: &Payload) -> Self {
-        Self { gather: Gather::new(payload), format: payload.format, source, filter, places }
+        Self {
+            gather: Gather::new(payload),
+            format: payload.format,
+            columns: payload.columns.clone(),
+            source,
+            filter,
+            places,
+        }
     }
 
     /// The port tells who is at its other end: the device from now on, where the payload names none.
@@ -144,6 +154,7 @@ impl Decoder {
                 Format::SenmlJson => senml::read_json(&mut pass),
                 Format::SenmlCbor => senml::read_cbor(&mut pass),
                 Format::Influx => influx::read(&mut pass),
+                Format::Csv => csv::read(&mut pass, &self.columns),
                 Format::Raw => {
                     let outcome = raw::one(payload, pass.gather);
                     pass.take(outcome, payload);

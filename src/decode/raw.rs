@@ -13,7 +13,7 @@ pub(super) fn one(payload: &[u8], gather: &mut Gather) -> Result<(), Fault> {
 }
 
 /// A number may have white space around it; a text is kept as it came. `nan` and `inf` are words.
-fn scalar(text: &str) -> Scalar<'_> {
+pub(super) fn scalar(text: &str) -> Scalar<'_> {
     let number = text.trim();
     if let Ok(n) = number.parse::<i64>() {
         return Scalar::I64(n);

@@ -1,6 +1,7 @@
 //! Payloads in, readings or reasons out.
 
 mod cbor;
+mod csv;
 mod influx;
 mod senml;
 
@@ -14,7 +15,7 @@ fn subscription(format: Format) -> Subscription {
         topic: None,
         qos: 1,
         retained: true,
-        payload: Payload { format, device_field: None, time: None, time_unit: None },
+        payload: Payload { format, ..Payload::default() },
         drop_repeats: false,
     }
 }
