@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
-use crate::config::{Format, Payload, Subscription};
+use crate::config::{Format, Payload};
 use crate::decode::Decoder;
 use crate::queue::entry::{Entry, Group, Stamp};
 use crate::reading::{Micros, Plain, Reading, Series, Value};
@@ -256,15 +256,7 @@ impl Lines {
                 time: time.cloned(),
                 ..Payload::default()
             };
-            let subscription = Subscription {
-                filter: "#".to_owned(),
-                topic: None,
-                qos: 0,
-                retained: true,
-                payload,
-                drop_repeats: false,
-            };
-            Decoder::new("file".into(), &subscription)
+            Decoder::new("file".into(), "#", None, &payload)
         };
         Ok(Self {
             // What stands for the topic, and so for the device.

@@ -23,17 +23,18 @@ const UNITS: [(&str, TimeUnit); 5] = [
 
 pub fn payload(section: &Section<'_>) -> Payload {
     let format = section.choice("format", &FORMATS, Format::Json);
-    let payload = Payload {
-        format,
-        device_field: section.text("device_field").map(|field| field.value),
-        time: section.text("time").map(|field| field.value),
-        time_unit: section.text("time_unit").is_some().then(|| section.choice("time_unit", &UNITS, TimeUnit::Millis)),
-        columns: columns(section, format),
-    };
-    let (unread, why): (&[_], _) = unread(format);
+    let (unread, why) = unread(format);
     if let Some(key) = unread.iter().find_map(|key| section.text(key)) {
         section.reading.note(&key.at, why);
     }
+    let read = |key| section.text(key).filter(|_| !unread.contains(&key)).map(|text| text.value);
+    let payload = Payload {
+        format,
+        device_field: read("device_field"),
+        time: read("time"),
+        time_unit: read("time_unit").map(|_| section.choice("time_unit", &UNITS, TimeUnit::Millis)),
+        columns: columns(section, format),
+    };
     if let (Format::Json | Format::Cbor | Format::Csv, Some(unit), None) =
         (format, section.text("time_unit"), &payload.time)
     {

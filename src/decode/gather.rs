@@ -5,8 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::time::{self, TimeFault};
-use super::{Fault, MAX_FIELDS, MAX_NAME_BYTES};
-use crate::config::{Payload, TimeUnit};
+use super::{Fault, MAX_FIELDS, MAX_NAME_BYTES, Payload, TimeUnit};
 use crate::reading::{Micros, Value};
 use crate::source::Reason;
 

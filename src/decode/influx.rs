@@ -21,8 +21,7 @@ use std::sync::Arc;
 use influxdb_line_protocol::{Error, FieldValue, ParsedLine, parse_lines, split_lines};
 
 use super::gather::{Gather, Scalar};
-use super::{Fault, MAX_NAME_BYTES, MAX_READINGS, MAX_TAGS, Pass};
-use crate::config::TimeUnit;
+use super::{Fault, MAX_NAME_BYTES, MAX_READINGS, MAX_TAGS, Pass, TimeUnit};
 
 /// What a message shows of a line that the parser quotes.
 const SHOWN: usize = 200;

@@ -26,6 +26,7 @@ mod csv;
 mod gather;
 mod influx;
 mod json;
+mod payload;
 mod places;
 mod raw;
 mod senml;
@@ -36,11 +37,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use self::payload::{Format, Payload, TimeUnit};
 pub use self::topic::{Pattern, TemplateError};
 
 use self::gather::{Gather, Told};
 use self::places::{PlaceId, Places};
-use crate::config::{Format, Payload, Subscription};
 use crate::reading::{Micros, Reading, Series, Value};
 use crate::source::{Delivery, Reason, Rejected};
 
@@ -88,17 +89,17 @@ impl Fault {
 }
 
 impl Decoder {
-    pub fn new(source: Arc<str>, subscription: &Subscription) -> Result<Self, TemplateError> {
-        let filter = Pattern::filter(&subscription.filter)?;
-        let template = subscription.topic.as_deref().map(Pattern::template).transpose()?;
-        if let (Some(template), Some(text)) = (&template, &subscription.topic)
-            && !filter.meets(template)
+    /// Decodes what comes by a subscription to `filter`; the template `topic` names the levels.
+    pub fn new(source: Arc<str>, filter: &str, topic: Option<&str>, payload: &Payload) -> Result<Self, TemplateError> {
+        let pattern = Pattern::filter(filter)?;
+        let template = topic.map(Pattern::template).transpose()?;
+        if let (Some(template), Some(text)) = (&template, topic)
+            && !pattern.meets(template)
         {
-            let filter = subscription.filter.clone();
-            return Err(TemplateError::Never { filter, template: text.clone() });
+            return Err(TemplateError::Never { filter: filter.to_owned(), template: text.to_owned() });
         }
         let places = Places::new(source.clone(), template, None);
-        Ok(Self::with(source, Some(filter), places, &subscription.payload))
+        Ok(Self::with(source, Some(pattern), places, payload))
     }
 
     /// Decodes what comes by a port: where the payload names no device it is `device`, else the source's name.

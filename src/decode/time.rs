@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
+use super::TimeUnit;
 use super::gather::Scalar;
-use crate::config::TimeUnit;
 use crate::reading::Micros;
 
 /// Why a value is not a time.

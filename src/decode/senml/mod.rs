@@ -26,8 +26,7 @@ use std::sync::Arc;
 
 use super::gather::Scalar;
 use super::time;
-use super::{Fault, MAX_FIELDS, Pass, Shape};
-use crate::config::TimeUnit;
+use super::{Fault, MAX_FIELDS, Pass, Shape, TimeUnit};
 use crate::reading::{Micros, Reading, Value};
 use crate::source::Reason;
 

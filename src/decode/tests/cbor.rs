@@ -128,7 +128,7 @@ fn time_and_device_are_taken_out_of_the_fields() {
     }
     let mut milliseconds = subscription(Format::Cbor);
     milliseconds.payload.time = Some("ts".to_owned());
-    milliseconds.payload.time_unit = Some(crate::config::TimeUnit::Millis);
+    milliseconds.payload.time_unit = Some(TimeUnit::Millis);
     let mut milliseconds = super::decoder(&milliseconds);
     let seconds = Some(Micros(1_363_896_240_000_000));
     assert_eq!(milliseconds.one(bytes("a2627473c11a514b67b0616101")).time, seconds, "the tag says what it counts");

@@ -57,7 +57,7 @@ fn each_part_of_a_line_has_its_place() {
 #[test]
 fn the_unit_of_the_time_may_be_told() {
     let mut seconds = subscription(Format::Influx);
-    seconds.payload.time_unit = Some(crate::config::TimeUnit::Seconds);
+    seconds.payload.time_unit = Some(TimeUnit::Seconds);
     assert_eq!(decoder(&seconds).one("w v=1i 1465839830").time, Some(Micros(1_465_839_830_000_000)));
     let rejected = decoder(&seconds).no("w v=1i 1465839830100400200");
     assert_eq!(rejected.reason, Reason::Time);

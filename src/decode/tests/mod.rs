@@ -6,7 +6,7 @@ mod influx;
 mod senml;
 
 use super::*;
-use crate::config::Payload;
+use crate::config::Subscription;
 use crate::reading::Micros;
 
 fn subscription(format: Format) -> Subscription {
@@ -21,7 +21,11 @@ fn subscription(format: Format) -> Subscription {
 }
 
 fn decoder(subscription: &Subscription) -> Decoder {
-    Decoder::new("plant".into(), subscription).unwrap()
+    build(subscription).unwrap()
+}
+
+fn build(Subscription { filter, topic, payload, .. }: &Subscription) -> Result<Decoder, TemplateError> {
+    Decoder::new("plant".into(), filter, topic.as_deref(), payload)
 }
 
 fn json() -> Decoder {
@@ -330,7 +334,7 @@ fn raw_is_a_number_or_a_text() {
 fn a_template_that_no_topic_of_the_filter_fits_is_refused() {
     let mut wrong = subscription(Format::Json);
     wrong.topic = Some("plant/{device}".to_owned());
-    let error = Decoder::new("plant".into(), &wrong).err().unwrap();
+    let error = build(&wrong).err().unwrap();
     assert_eq!(error, TemplateError::Never { filter: "sensors/#".into(), template: "plant/{device}".into() });
     wrong.filter = "$share/edge/plant/+".to_owned();
     let decoder = decoder(&wrong);
