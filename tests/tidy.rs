@@ -66,7 +66,18 @@ fn is_pure(path: &str) -> bool {
 
 #[test]
 fn the_middle_is_pure() {
-    let words = ["async ", ".await", "tokio::", "Instant::now", "SystemTime", "std::fs", "std::net", "std::io::Write"];
+    let words = [
+        "async ",
+        ".await",
+        "tokio::",
+        "Instant::now",
+        "SystemTime",
+        "std::fs",
+        "std::net::{",
+        "std::net::Tcp",
+        "std::net::Udp",
+        "std::io::Write",
+    ];
     absent(&words, is_pure, "no async, clock, randomness, I/O or logging in the pure middle");
     absent(&["tracing::", "println!"], is_pure, "no logging in the pure middle");
     absent(&["std::", "unsafe "], |path| path.starts_with("wire/src"), "the wire needs no operating system");
@@ -87,6 +98,8 @@ fn each_dependency_touches_its_own_place() {
     only_in("tokio_modbus::", &["source/modbus/line.rs"]);
     only_in("glob::", &["source/port.rs"]);
     only_in("rustix::pty", &["simulate/pty.rs"]);
+    only_in("influxdb_line_protocol::", &["decode/influx.rs"]);
+    only_in("minicbor::", &["decode/cbor.rs", "decode/senml/cbor.rs"]);
 }
 
 #[test]

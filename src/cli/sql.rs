@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
-use crate::config::{Format, Payload, Subscription};
+use crate::config::{Format, Payload};
 use crate::decode::Decoder;
 use crate::queue::entry::{Entry, Group, Stamp};
 use crate::reading::{Micros, Plain, Reading, Series, Value};
@@ -250,17 +250,13 @@ struct Record<'a> {
 impl Lines {
     fn new(args: &Args, name: String) -> anyhow::Result<Self> {
         let decoder = |time: Option<&String>, device: Option<&String>| {
-            let payload =
-                Payload { format: Format::Json, device_field: device.cloned(), time: time.cloned(), time_unit: None };
-            let subscription = Subscription {
-                filter: "#".to_owned(),
-                topic: None,
-                qos: 0,
-                retained: true,
-                payload,
-                drop_repeats: false,
+            let payload = Payload {
+                format: Format::Json,
+                device_field: device.cloned(),
+                time: time.cloned(),
+                ..Payload::default()
             };
-            Decoder::new("file".into(), &subscription)
+            Decoder::new("file".into(), "#", None, &payload)
         };
         Ok(Self {
             // What stands for the topic, and so for the device.

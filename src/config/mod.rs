@@ -17,6 +17,8 @@ pub use files::Environment;
 pub use source::modbus::{Kind, Modbus, Order, Register, Table, Transport, Unit};
 pub use source::serial::{FlowControl, Framing, Line, Parity, Serial};
 
+pub use crate::decode::{Format, Payload, TimeUnit};
+
 use crate::window::Spec;
 
 /// Reads a file, what lies in `conf.d/` beside it, and the environment. Every fault is found in one run.
@@ -177,32 +179,6 @@ pub struct Filter {
     pub deadband: Vec<(String, f64)>,
     /// After so long a field is reported all the same.
     pub heartbeat: Duration,
-}
-
-/// How the bytes of a payload become fields.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Payload {
-    pub format: Format,
-    /// The field that names the device; taken out of the fields.
-    pub device_field: Option<String>,
-    /// The field that holds the event time; taken out of the fields.
-    pub time: Option<String>,
-    /// `None`: told apart by size.
-    pub time_unit: Option<TimeUnit>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    Json,
-    Raw,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimeUnit {
-    Seconds,
-    Millis,
-    Micros,
-    Nanos,
 }
 
 #[derive(Clone, Debug, PartialEq)]

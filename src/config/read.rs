@@ -125,6 +125,29 @@ impl<'a> Section<'a> {
         Some(Placed { at, value })
     }
 
+    /// A list of texts, empty ones too.
+    pub fn texts(&self, key: &'static str) -> Option<Placed<Vec<Placed<String>>>> {
+        let entry = self.find(key)?;
+        let at = entry.node.at.clone();
+        let Value::List(nodes) = &entry.node.value else {
+            self.wrong_kind(entry, format!("write {key} = [\"…\", \"…\"]"));
+            return None;
+        };
+        let text = |node: &Node| match &node.value {
+            Value::Text(text) => Some(Placed { at: node.at.clone(), value: self.reading.expand(&node.at, text)? }),
+            other => {
+                self.fault(&node.at, format!("`{}` holds {}", self.path(key), other.kind()), "write it in quotes");
+                None
+            }
+        };
+        let value = nodes.iter().map(text).collect::<Option<Vec<_>>>()?;
+        Some(Placed { at, value })
+    }
+
+    pub fn has(&self, key: &str) -> bool {
+        self.table.iter().any(|entry| entry.key == key)
+    }
+
     /// Where the first letter of a text stands in its file, if the text stands there letter for letter.
     pub fn first_letter(&self, key: &'static str, text: &str) -> Option<At> {
         let entry = self.find(key)?;
@@ -158,25 +181,6 @@ impl<'a> Section<'a> {
             return default;
         };
         self.bounded(&entry.node.at, key, &number, &allowed).unwrap_or(default)
-    }
-
-    /// A list of texts.
-    pub fn texts(&self, key: &'static str) -> Option<Vec<Placed<String>>> {
-        let entry = self.find(key)?;
-        let text = |node: &Node| match &node.value {
-            Value::Text(text) if !text.is_empty() => {
-                Some(Placed { at: node.at.clone(), value: self.reading.expand(&node.at, text)? })
-            }
-            _ => None,
-        };
-        let list = match &entry.node.value {
-            Value::List(list) => list.iter().map(text).collect(),
-            _ => None,
-        };
-        if list.is_none() {
-            self.wrong_kind(entry, format!("write {key} = [\"…\", \"…\"]"));
-        }
-        list
     }
 
     /// Every key of this section, each of which names a number.

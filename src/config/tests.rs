@@ -121,7 +121,7 @@ fn each_fault_says_what_would_be_right() {
         (
             "source.filter",
             "drop = [\"a\"]\nkeep = [\"b\"]",
-            "12:9: `source.filter.drop` beside `keep`; keep one of them: what `keep` does not name is dropped",
+            "12:8: `source.filter.drop` beside `keep`; keep one of them: what `keep` does not name is dropped",
         ),
         (
             "source.filter",
@@ -263,10 +263,36 @@ region = "eu-west-1"
 }
 
 #[test]
+fn csv_needs_columns_that_hold_its_time_and_its_device() {
+    let with = |lines: &str| read(&LEAST.replace("/t\"\n", &format!("/t\"\nformat = \"csv\"\n{lines}\n")));
+    let (config, notes) = with("columns = [\"ts\", \"\", \"temp\"]\ntime = \"ts\"").unwrap();
+    let Source::Mqtt(mqtt) = &config.sources[0] else { panic!("{:?}", config.sources) };
+    assert_eq!(mqtt.subscriptions[0].payload.columns, ["ts", "", "temp"]);
+    assert!(notes.is_empty(), "{notes:?}");
+    for (lines, place, expected) in [
+        ("", (6, 3), "`columns` is missing"),
+        ("columns = \"a\"", (9, 11), "columns` is text"),
+        ("columns = [\"a\", 7]", (9, 17), "columns` holds a whole number"),
+        ("columns = [\"\"]", (9, 11), "no column has a name"),
+        ("columns = [\"a\", \"b\", \"a\"]", (9, 22), "two columns are called \"a\""),
+        ("columns = [\"a\"]\ntime = \"ts\"", (10, 8), "`time` = \"ts\" is not among the columns"),
+        ("columns = [\"a\"]\ndevice_field = \"id\"", (10, 16), "`device_field` = \"id\" is not among the columns"),
+    ] {
+        let faults = with(lines).unwrap_err();
+        assert_eq!(faults.len(), 1, "{lines}: {faults:?}");
+        assert!(faults[0].what.contains(expected), "{lines}: {faults:?}");
+        assert_eq!((faults[0].at.line, faults[0].at.column), place, "{lines}: {faults:?}");
+    }
+}
+
+#[test]
 fn keys_that_do_nothing_are_noted() {
     for (line, expected) in [
         ("time_unit = \"ms\"", "time_unit without time"),
         ("format = \"raw\"\ntime = \"ts\"", "a raw payload has no fields"),
+        ("format = \"senml-cbor\"\ndevice_field = \"id\"", "senml has its own words"),
+        ("format = \"influx\"\ntime = \"ts\"", "a line of influx has its own place for the time"),
+        ("columns = [\"a\"]", "columns are for format = \"csv\""),
         ("qos = 2", "asked for as 1"),
     ] {
         let text = LEAST.replace("/t\"\n", &format!("/t\"\n{line}\n"));

@@ -5,8 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::time::{self, TimeFault};
-use super::{Fault, MAX_FIELDS, MAX_NAME_BYTES};
-use crate::config::{Payload, TimeUnit};
+use super::{Fault, MAX_FIELDS, MAX_NAME_BYTES, Payload, TimeUnit};
 use crate::reading::{Micros, Value};
 use crate::source::Reason;
 
@@ -20,7 +19,32 @@ pub(super) enum Scalar<'a> {
     Text(&'a str),
 }
 
+impl Scalar<'static> {
+    /// An integer where it fits 64 bits, else the nearest float.
+    pub(super) fn integer(n: i128) -> Self {
+        match (i64::try_from(n), u64::try_from(n)) {
+            (Ok(n), _) => Self::I64(n),
+            (_, Ok(n)) => Self::U64(n),
+            _ => Self::F64(n as f64),
+        }
+    }
+}
+
 impl Scalar<'_> {
+    /// The sum of two numbers; of two integers an integer. What is no number counts nothing.
+    pub(super) fn plus(self, other: Scalar<'_>) -> Scalar<'static> {
+        let whole = |scalar| match scalar {
+            Scalar::I64(n) => Ok(i128::from(n)),
+            Scalar::U64(n) => Ok(i128::from(n)),
+            Scalar::F64(n) => Err(n),
+            Scalar::Bool(_) | Scalar::Text(_) => Ok(0),
+        };
+        match (whole(self), whole(other)) {
+            (Ok(a), Ok(b)) => Scalar::integer(a + b),
+            (a, b) => Scalar::F64(a.map_or_else(|a| a, |a| a as f64) + b.map_or_else(|b| b, |b| b as f64)),
+        }
+    }
+
     /// As an error message shows it: cut where it is long.
     pub(super) fn shown(self) -> String {
         match self {
@@ -89,14 +113,32 @@ impl Gather {
         mark
     }
 
+    /// Goes to a place in the array it is at.
+    pub(super) fn enter_place(&mut self, index: usize) -> Mark {
+        use std::fmt::Write;
+        let mark = Mark(self.path.len());
+        // Writing to a string does not fail.
+        let _ = write!(self.path, ".{index}");
+        mark
+    }
+
     pub(super) fn leave(&mut self, mark: &Mark) {
         self.path.truncate(mark.0);
     }
 
     /// Takes the value of the place it is at.
     pub(super) fn put(&mut self, value: Scalar<'_>) -> Result<(), Fault> {
+        self.put_with(value, self.time_unit)
+    }
+
+    /// The same of a value that says itself that it counts seconds, should it be the time.
+    pub(super) fn put_seconds(&mut self, value: Scalar<'_>) -> Result<(), Fault> {
+        self.put_with(value, Some(TimeUnit::Seconds))
+    }
+
+    fn put_with(&mut self, value: Scalar<'_>, unit: Option<TimeUnit>) -> Result<(), Fault> {
         if self.time_field.as_deref() == Some(&self.path) {
-            self.time = Some(time::read(value, self.time_unit));
+            self.time = Some(time::read(value, unit));
             return Ok(());
         }
         if self.device_field.as_deref() == Some(&self.path) && self.name_device(value) {
@@ -105,20 +147,24 @@ impl Gather {
         if self.fields.len() == MAX_FIELDS {
             return Err(Fault::value(format!("more than {MAX_FIELDS} fields; send fewer in one reading")));
         }
-        if self.path.len() > MAX_NAME_BYTES {
-            let name = Scalar::Text(&self.path).shown();
-            return Err(Fault::value(format!("the field name {name} is longer than {MAX_NAME_BYTES} bytes")));
-        }
-        let value = match value {
-            Scalar::Bool(b) => Value::Bool(b),
-            Scalar::I64(n) => Value::I64(n),
-            Scalar::U64(n) => Value::from(n),
-            Scalar::F64(n) if n.is_finite() => Value::F64(n),
-            Scalar::F64(n) => return Err(Fault::value(format!("{:?} is {n}, not a finite number", self.path))),
-            Scalar::Text(text) => Value::Text(text.into()),
-        };
-        self.fields.push((self.names.get(&self.path), value));
+        let field = field(&mut self.names, &self.path, value)?;
+        self.fields.push(field);
         Ok(())
+    }
+
+    /// A field on its own, within the limits of a name and a value.
+    pub(super) fn field(&mut self, name: &str, value: Scalar<'_>) -> Result<(Arc<str>, Value), Fault> {
+        field(&mut self.names, name, value)
+    }
+
+    /// Takes a time that stands beside the fields; `unit` is the format's own.
+    pub(super) fn tell_time(&mut self, value: Scalar<'_>, unit: TimeUnit) {
+        self.time = Some(time::read(value, self.time_unit.or(Some(unit))));
+    }
+
+    /// Takes the device from what stands beside the fields, should it have the device's name.
+    pub(super) fn tell_device(&mut self, name: &str, value: &str) -> bool {
+        self.device_field.as_deref() == Some(name) && self.name_device(Scalar::Text(value))
     }
 
     /// A switch names no device: it stays a field.
@@ -145,16 +191,32 @@ impl Gather {
     pub(super) fn finish(&mut self) -> Result<Told, Fault> {
         let time = self.time.take().transpose().map_err(|fault| Fault {
             reason: Reason::Time,
-            detail: format!("field {:?}: {fault}", self.time_field.as_deref().unwrap_or_default()),
+            detail: self.time_field.as_ref().map_or(fault.to_string(), |field| format!("field {field:?}: {fault}")),
         })?;
         if self.fields.is_empty() {
-            return Err(Fault { reason: Reason::Empty, detail: "there is no field in it".to_owned() });
+            return Err(Fault::empty("there is no field in it"));
         }
         let next = Vec::with_capacity(self.fields.len());
         let mut fields = std::mem::replace(&mut self.fields, next);
         keep_last(&mut fields);
         Ok(Told { time, fields })
     }
+}
+
+fn field(names: &mut Names, name: &str, value: Scalar<'_>) -> Result<(Arc<str>, Value), Fault> {
+    if name.len() > MAX_NAME_BYTES {
+        let name = Scalar::Text(name).shown();
+        return Err(Fault::value(format!("the field name {name} is longer than {MAX_NAME_BYTES} bytes")));
+    }
+    let value = match value {
+        Scalar::Bool(b) => Value::Bool(b),
+        Scalar::I64(n) => Value::I64(n),
+        Scalar::U64(n) => Value::from(n),
+        Scalar::F64(n) if n.is_finite() => Value::F64(n),
+        Scalar::F64(n) => return Err(Fault::value(format!("{name:?} is {n}, not a finite number"))),
+        Scalar::Text(text) => Value::Text(text.into()),
+    };
+    Ok((names.get(name), value))
 }
 
 /// Of equal names the last one wins, in the place of the first.

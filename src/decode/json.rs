@@ -10,14 +10,8 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use serde_json::value::RawValue;
 
 use super::gather::{Gather, Mark, Scalar};
-use super::{Fault, MAX_DEPTH, MAX_READINGS};
+use super::{Fault, MAX_DEPTH, MAX_READINGS, Shape};
 use crate::source::Reason;
-
-/// What a payload holds.
-pub(super) enum Shape<'a> {
-    One(&'a [u8]),
-    Many(Vec<&'a RawValue>),
-}
 
 pub(super) fn shape(payload: &[u8]) -> Result<Shape<'_>, Fault> {
     if payload.trim_ascii_start().first() != Some(&b'[') {
@@ -29,18 +23,17 @@ pub(super) fn shape(payload: &[u8]) -> Result<Shape<'_>, Fault> {
             Fault { reason: if error.is_data() { Reason::Value } else { Reason::Malformed }, detail: error.to_string() }
         })?;
     if elements.is_empty() {
-        return Err(Fault { reason: Reason::Empty, detail: "the array is empty".to_owned() });
+        return Err(Fault::empty("the array is empty"));
     }
     Ok(Shape::Many(elements))
 }
 
 /// Walks one element of an array.
-pub(super) fn element(text: &RawValue, gather: &mut Gather) -> Result<(), Fault> {
-    if !text.get().starts_with('{') {
-        let detail = "an element of an array has to be an object".to_owned();
-        return Err(Fault { reason: Reason::Malformed, detail });
+pub(super) fn element(text: &[u8], gather: &mut Gather) -> Result<(), Fault> {
+    if !text.starts_with(b"{") {
+        return Err(Fault::malformed("an element of an array has to be an object".to_owned()));
     }
-    one(text.get().as_bytes(), gather)
+    one(text, gather)
 }
 
 /// Walks one object or one bare value.
@@ -65,7 +58,7 @@ fn reason(text: &[u8]) -> Reason {
 struct Elements;
 
 impl<'de> Visitor<'de> for Elements {
-    type Value = Vec<&'de RawValue>;
+    type Value = Vec<&'de [u8]>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an array")
@@ -73,11 +66,11 @@ impl<'de> Visitor<'de> for Elements {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
         let mut elements = Vec::new();
-        while let Some(element) = array.next_element()? {
+        while let Some(element) = array.next_element::<&RawValue>()? {
             if elements.len() == MAX_READINGS {
                 return Err(A::Error::custom(format_args!("more than {MAX_READINGS} readings; send several messages")));
             }
-            elements.push(element);
+            elements.push(element.get().as_bytes());
         }
         Ok(elements)
     }
@@ -170,7 +163,7 @@ impl<'de> Visitor<'de> for Node<'_> {
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut array: A) -> Result<(), A::Error> {
         self.check_depth()?;
         for index in 0.. {
-            let mark = self.gather.enter(&index.to_string(), true);
+            let mark = self.gather.enter_place(index);
             let more = array.next_element_seed(self.below())?;
             self.gather.leave(&mark);
             if more.is_none() {

@@ -3,25 +3,33 @@
 //! ```text
 //!  topic or port ─▶ places: device, tags ───────┐
 //!                                               ▼
-//!  payload ─▶ json | raw ─▶ gather: fields, ─▶ Delivery { readings, rejects }
-//!                           time, device
+//!  payload ─▶ a format ─▶ gather: fields, ──▶ Delivery { readings, rejects }
+//!                          time, device
 //! ```
 //!
-//! | payload | becomes |
+//! | payload of `json`, `cbor` | becomes |
 //! | --- | --- |
 //! | object | one reading; nested names join with `.`, places in arrays are `.0`, null says nothing |
 //! | array of objects | a reading each; a bad element is rejected alone, with its own bytes |
 //! | bare value | the field `value` |
 //!
+//! What the other formats become stands at the head of each.
+//!
 //! Invariants:
-//! - pure: no async, clock, I/O or logging; the same bytes give the same readings for ever;
+//! - pure: no async, clock, I/O or logging; the same bytes give the same readings for ever (where SenML counts from
+//!   the moment of arrival, that is told);
 //! - every payload leaves at least one reading or one reject: nothing vanishes;
 //! - work and memory are bounded by the payload's length and the limits below.
 
+mod cbor;
+mod csv;
 mod gather;
+mod influx;
 mod json;
+mod payload;
 mod places;
 mod raw;
+mod senml;
 mod time;
 mod topic;
 
@@ -29,13 +37,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use self::payload::{Format, Payload, TimeUnit};
 pub use self::topic::{Pattern, TemplateError};
 
-use self::gather::Gather;
-use self::json::Shape;
+use self::gather::{Gather, Told};
 use self::places::{PlaceId, Places};
-use crate::config::{Format, Payload, Subscription};
-use crate::reading::{Reading, Value};
+use crate::reading::{Micros, Reading, Series, Value};
 use crate::source::{Delivery, Reason, Rejected};
 
 /// Levels of objects and arrays in one reading.
@@ -44,6 +51,8 @@ pub const MAX_DEPTH: usize = 32;
 pub const MAX_FIELDS: usize = 1_000;
 /// Bytes of a field's name, nested names joined.
 pub const MAX_NAME_BYTES: usize = 256;
+/// Tags of one reading that its payload names.
+pub const MAX_TAGS: usize = 64;
 /// Readings of one message.
 pub const MAX_READINGS: usize = 10_000;
 
@@ -53,6 +62,8 @@ pub struct Decoder {
     /// None for a port, where there are no topics.
     filter: Option<Pattern>,
     format: Format,
+    /// Of CSV.
+    columns: Vec<String>,
     places: Places,
     gather: Gather,
 }
@@ -64,23 +75,31 @@ struct Fault {
 }
 
 impl Fault {
+    fn malformed(detail: String) -> Self {
+        Self { reason: Reason::Malformed, detail }
+    }
+
+    fn empty(detail: &str) -> Self {
+        Self { reason: Reason::Empty, detail: detail.to_owned() }
+    }
+
     fn value(detail: String) -> Self {
         Self { reason: Reason::Value, detail }
     }
 }
 
 impl Decoder {
-    pub fn new(source: Arc<str>, subscription: &Subscription) -> Result<Self, TemplateError> {
-        let filter = Pattern::filter(&subscription.filter)?;
-        let template = subscription.topic.as_deref().map(Pattern::template).transpose()?;
-        if let (Some(template), Some(text)) = (&template, &subscription.topic)
-            && !filter.meets(template)
+    /// Decodes what comes by a subscription to `filter`; the template `topic` names the levels.
+    pub fn new(source: Arc<str>, filter: &str, topic: Option<&str>, payload: &Payload) -> Result<Self, TemplateError> {
+        let pattern = Pattern::filter(filter)?;
+        let template = topic.map(Pattern::template).transpose()?;
+        if let (Some(template), Some(text)) = (&template, topic)
+            && !pattern.meets(template)
         {
-            let filter = subscription.filter.clone();
-            return Err(TemplateError::Never { filter, template: text.clone() });
+            return Err(TemplateError::Never { filter: filter.to_owned(), template: text.to_owned() });
         }
         let places = Places::new(source.clone(), template, None);
-        Ok(Self::with(source, Some(filter), places, &subscription.payload))
+        Ok(Self::with(source, Some(pattern), places, payload))
     }
 
     /// Decodes what comes by a port: where the payload names no device it is `device`, else the source's name.
@@ -91,7 +110,14 @@ impl Decoder {
     }
 
     fn with(source: Arc<str>, filter: Option<Pattern>, places: Places, payload: &Payload) -> Self {
-        Self { gather: Gather::new(payload), format: payload.format, source, filter, places }
+        Self {
+            gather: Gather::new(payload),
+            format: payload.format,
+            columns: payload.columns.clone(),
+            source,
+            filter,
+            places,
+        }
     }
 
     /// The port tells who is at its other end: the device from now on, where the payload names none.
@@ -108,63 +134,105 @@ impl Decoder {
     /// Readings, rejects, or both; never neither. `origin` is the topic, or the port.
     #[must_use]
     pub fn decode(&mut self, origin: &str, payload: &Bytes) -> Delivery {
+        self.decode_at(origin, payload, None)
+    }
+
+    /// The same with the moment of arrival, which SenML may count its times from; none where no clock is to be trusted:
+    /// then such a record is rejected.
+    #[must_use]
+    pub fn decode_at(&mut self, origin: &str, payload: &Bytes, arrival: Option<Micros>) -> Delivery {
         let place = self.places.find(origin);
-        let mut delivery = Delivery::default();
-        if payload.trim_ascii().is_empty() {
-            let fault = Fault { reason: Reason::Empty, detail: "the payload is empty".to_owned() };
-            delivery.rejects.push(self.reject(place, payload.clone(), fault));
+        let Self { source, places, gather, .. } = self;
+        let mut pass = Pass { source, place, payload, arrival, places, gather, delivery: Delivery::default() };
+        // To a binary format white space is a number like any other.
+        let text = if self.format.is_binary() { payload } else { payload.trim_ascii() };
+        if text.is_empty() {
+            pass.reject(payload, Fault::empty("the payload is empty"));
         } else {
             match self.format {
+                Format::Json => pass.nested(json::shape(payload), json::one, json::element),
+                Format::Cbor => pass.nested(cbor::shape(payload), cbor::one, cbor::element),
+                Format::SenmlJson => senml::read_json(&mut pass),
+                Format::SenmlCbor => senml::read_cbor(&mut pass),
+                Format::Influx => influx::read(&mut pass),
+                Format::Csv => csv::read(&mut pass, &self.columns),
                 Format::Raw => {
-                    let outcome = raw::one(payload, &mut self.gather);
-                    self.take(place, outcome, payload.clone(), &mut delivery);
+                    let outcome = raw::one(payload, pass.gather);
+                    pass.take(outcome, payload);
                 }
-                Format::Json => self.json(place, payload, &mut delivery),
             }
         }
+        let mut delivery = pass.delivery;
         delivery.weight = weight(payload, &delivery);
         delivery
     }
+}
 
-    fn json(&mut self, place: PlaceId, payload: &Bytes, delivery: &mut Delivery) {
-        match json::shape(payload) {
-            Ok(Shape::One(text)) => {
-                let outcome = json::one(text, &mut self.gather);
-                self.take(place, outcome, payload.clone(), delivery);
+/// One payload on its way through a format.
+struct Pass<'a> {
+    source: &'a Arc<str>,
+    place: PlaceId,
+    payload: &'a Bytes,
+    arrival: Option<Micros>,
+    places: &'a mut Places,
+    gather: &'a mut Gather,
+    delivery: Delivery,
+}
+
+/// What a payload of nested values holds.
+enum Shape<'a> {
+    One(&'a [u8]),
+    /// The elements of an array.
+    Many(Vec<&'a [u8]>),
+}
+
+type Walk = fn(&[u8], &mut Gather) -> Result<(), Fault>;
+
+impl Pass<'_> {
+    /// One value, or an array of which each element stands or falls alone.
+    fn nested(&mut self, shape: Result<Shape<'_>, Fault>, one: Walk, element: Walk) {
+        match shape {
+            Ok(Shape::One(bytes)) => {
+                let outcome = one(bytes, self.gather);
+                self.take(outcome, bytes);
             }
             Ok(Shape::Many(elements)) => {
-                for (index, text) in elements.iter().enumerate() {
-                    let outcome = json::element(text, &mut self.gather).map_err(|fault| Fault {
+                for (index, bytes) in elements.iter().enumerate() {
+                    let outcome = element(bytes, self.gather).map_err(|fault| Fault {
                         detail: format!("element {} of {}: {}", index + 1, elements.len(), fault.detail),
                         ..fault
                     });
-                    self.take(place, outcome, payload.slice_ref(text.get().as_bytes()), delivery);
+                    self.take(outcome, bytes);
                 }
             }
-            Err(fault) => delivery.rejects.push(self.reject(place, payload.clone(), fault)),
+            Err(fault) => self.reject(self.payload, fault),
         }
     }
 
-    /// Turns what was gathered into a reading, or the fault into a reject.
-    fn take(&mut self, place: PlaceId, outcome: Result<(), Fault>, bytes: Bytes, delivery: &mut Delivery) {
+    /// Turns what was gathered from these bytes of the payload into a reading, or the fault into a reject.
+    fn take(&mut self, outcome: Result<(), Fault>, bytes: &[u8]) {
         match outcome.and_then(|()| self.gather.finish()) {
             Ok(told) => {
-                let series = self.places.series(place, self.gather.device());
-                delivery.readings.push(Reading { time: told.time, series, fields: told.fields });
+                let series = self.places.series(self.place, self.gather.device());
+                self.push(told, series);
             }
-            Err(fault) => delivery.rejects.push(self.reject(place, bytes, fault)),
+            Err(fault) => self.reject(bytes, fault),
         }
     }
 
-    fn reject(&self, place: PlaceId, payload: Bytes, fault: Fault) -> Rejected {
-        Rejected {
+    fn push(&mut self, told: Told, series: Arc<Series>) {
+        self.delivery.readings.push(Reading { time: told.time, series, fields: told.fields });
+    }
+
+    fn reject(&mut self, bytes: &[u8], fault: Fault) {
+        self.delivery.rejects.push(Rejected {
             source: self.source.clone(),
-            origin: self.places.origin(place).clone(),
+            origin: self.places.origin(self.place).clone(),
             reason: fault.reason,
             detail: fault.detail,
-            payload,
+            payload: self.payload.slice_ref(bytes),
             cut: None,
-        }
+        });
     }
 }
 

@@ -28,6 +28,8 @@ struct Place {
     /// Of the device where the payload names none.
     series: Arc<Series>,
     by_device: HashMap<Arc<str>, Arc<Series>>,
+    /// By the payload's tags, then by device.
+    by_tags: HashMap<Box<str>, HashMap<Arc<str>, Arc<Series>>>,
 }
 
 /// A place until the next [`Places::find`].
@@ -87,7 +89,7 @@ impl Places {
         let named = device.is_some();
         let device = device.or_else(|| self.device.clone()).unwrap_or_else(|| origin.clone());
         let series = Arc::new(Series { source: self.source.clone(), device, tags, window: None });
-        Place { origin, named, series, by_device: HashMap::new() }
+        Place { origin, named, series, by_device: HashMap::new(), by_tags: HashMap::new() }
     }
 
     pub(super) fn origin(&self, PlaceId(place): PlaceId) -> &Arc<str> {
@@ -108,6 +110,33 @@ impl Places {
         if self.held_bytes < Self::MAX_HELD_BYTES {
             self.held_bytes += device.len() + 2 * size_of::<Series>();
             place.by_device.insert(series.device.clone(), series.clone());
+        }
+        series
+    }
+
+    /// The same where the payload also named tags, sorted, which `key` tells from all others. The template's tags
+    /// outrank them.
+    pub(super) fn tagged(
+        &mut self,
+        id: PlaceId,
+        device: Option<&str>,
+        key: &str,
+        tags: impl FnOnce() -> Vec<(Arc<str>, Arc<str>)>,
+    ) -> Arc<Series> {
+        let untagged = self.series(id, device);
+        let place = &mut self.known[id.0];
+        if let Some(known) = place.by_tags.get(key).and_then(|devices| devices.get(&untagged.device)) {
+            return known.clone();
+        }
+        let mut tags = tags();
+        tags.retain(|(name, _)| untagged.tags.iter().all(|(other, _)| other != name));
+        tags.extend(untagged.tags.iter().cloned());
+        tags.sort_unstable();
+        let series = Arc::new(Series { tags, ..(*untagged).clone() });
+        if self.held_bytes < Self::MAX_HELD_BYTES {
+            self.held_bytes += 3 * key.len() + 4 * size_of::<Series>();
+            let devices = place.by_tags.entry(key.into()).or_default();
+            devices.insert(series.device.clone(), series.clone());
         }
         series
     }

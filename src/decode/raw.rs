@@ -2,12 +2,10 @@
 
 use super::Fault;
 use super::gather::{Gather, Scalar};
-use crate::source::Reason;
 
 pub(super) fn one(payload: &[u8], gather: &mut Gather) -> Result<(), Fault> {
-    let text = std::str::from_utf8(payload).map_err(|error| Fault {
-        reason: Reason::Malformed,
-        detail: format!("not UTF-8 from byte {} on; raw takes a number or a text", error.valid_up_to()),
+    let text = std::str::from_utf8(payload).map_err(|error| {
+        Fault::malformed(format!("not UTF-8 from byte {} on; raw takes a number or a text", error.valid_up_to()))
     })?;
     gather.start();
     let _ = gather.enter("value", false);
@@ -15,7 +13,7 @@ pub(super) fn one(payload: &[u8], gather: &mut Gather) -> Result<(), Fault> {
 }
 
 /// A number may have white space around it; a text is kept as it came. `nan` and `inf` are words.
-fn scalar(text: &str) -> Scalar<'_> {
+pub(super) fn scalar(text: &str) -> Scalar<'_> {
     let number = text.trim();
     if let Ok(n) = number.parse::<i64>() {
         return Scalar::I64(n);

@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
+use super::TimeUnit;
 use super::gather::Scalar;
-use crate::config::TimeUnit;
 use crate::reading::Micros;
 
 /// Why a value is not a time.
@@ -83,8 +83,12 @@ fn by_size(n: f64) -> TimeUnit {
 }
 
 fn in_range(micros: i64) -> Option<Micros> {
-    let range = Timestamp::MIN.as_microsecond()..=Timestamp::MAX.as_microsecond();
-    range.contains(&micros).then_some(Micros(micros))
+    Some(Micros(micros)).filter(|time| is_in_range(*time))
+}
+
+/// Whether the calendar holds it.
+pub(super) fn is_in_range(time: Micros) -> bool {
+    (Timestamp::MIN.as_microsecond()..=Timestamp::MAX.as_microsecond()).contains(&time.0)
 }
 
 fn moment(text: &str) -> Option<Micros> {

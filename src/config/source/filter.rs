@@ -12,10 +12,10 @@ const HEARTBEAT: Duration = Duration::from_mins(5);
 
 pub fn filter(source: &Section<'_>) -> Filter {
     let section = source.section("filter");
-    let list = |key| section.texts(key).map(|list| list.into_iter().map(|text| text.value).collect::<Vec<_>>());
-    if let (Some(_), Some([first, ..])) = (section.texts("keep"), section.texts("drop").as_deref()) {
+    let list = |key| section.texts(key).map(|list| list.value.into_iter().map(|text| text.value).collect::<Vec<_>>());
+    if let (Some(_), Some(drop)) = (section.texts("keep"), section.texts("drop")) {
         let what = "`source.filter.drop` beside `keep`";
-        section.fault(&first.at, what, "keep one of them: what `keep` does not name is dropped");
+        section.fault(&drop.at, what, "keep one of them: what `keep` does not name is dropped");
     }
     let filter = Filter {
         keep: list("keep"),
@@ -25,7 +25,7 @@ pub fn filter(source: &Section<'_>) -> Filter {
         deadband: deadband(&section.section("deadband")),
         heartbeat: section.duration("heartbeat", SECOND..=366 * 24 * 3600 * SECOND, HEARTBEAT),
     };
-    for Placed { at, value } in section.texts("on_change").unwrap_or_default() {
+    for Placed { at, value } in section.texts("on_change").into_iter().flat_map(|list| list.value) {
         if filter.deadband.iter().any(|(name, _)| *name == value) {
             section.fault(&at, format!("\"{value}\" has a deadband too"), "keep one of them");
         }

@@ -190,7 +190,7 @@ fn subscription(section: Section<'_>, source: &str) -> Option<Subscription> {
             payload,
             drop_repeats,
         };
-        match Decoder::new(source.into(), &subscription) {
+        match Decoder::new(source.into(), &filter.value, subscription.topic.as_deref(), &subscription.payload) {
             Ok(_) => Some(subscription),
             Err(error) => {
                 section.fault(&at, error.to_string(), "see `filter` and `topic` in `tidegate init`");

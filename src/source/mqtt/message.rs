@@ -37,7 +37,7 @@ impl Door {
         };
         let mut delivery = match decoder {
             _ if message.payload.len() > self.mqtt.max_payload => self.oversize(&topic, &message.payload),
-            Some(at) => self.decoders[at].decode(&topic, &message.payload),
+            Some(at) => self.decoders[at].decode_at(&topic, &message.payload, self.inbox.arrival()),
             // A filter the configuration has lost: the broker had this for us before the UNSUBSCRIBE.
             None => self.unasked(&topic, &message.payload),
         };

@@ -73,8 +73,8 @@ pub async fn run(
     let name: Arc<str> = mqtt.name.as_str().into();
     let client_id = connect::client_id(&mqtt, gateway);
     let (client, mut connection) = connect::client(&mqtt, &client_id).map_err(SourceError::Setup)?;
-    let decoders: Result<Vec<_>, _> =
-        mqtt.subscriptions.iter().map(|subscription| Decoder::new(name.clone(), subscription)).collect();
+    let decoder = |to: &config::Subscription| Decoder::new(name.clone(), &to.filter, to.topic.as_deref(), &to.payload);
+    let decoders: Result<Vec<_>, _> = mqtt.subscriptions.iter().map(decoder).collect();
     let mut door = Door {
         filters: Filters::new(data_dir, &mqtt),
         window: Window::new(mqtt.in_flight.into()),

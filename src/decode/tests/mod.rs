@@ -1,7 +1,12 @@
 //! Payloads in, readings or reasons out.
 
+mod cbor;
+mod csv;
+mod influx;
+mod senml;
+
 use super::*;
-use crate::config::Payload;
+use crate::config::Subscription;
 use crate::reading::Micros;
 
 fn subscription(format: Format) -> Subscription {
@@ -10,13 +15,17 @@ fn subscription(format: Format) -> Subscription {
         topic: None,
         qos: 1,
         retained: true,
-        payload: Payload { format, device_field: None, time: None, time_unit: None },
+        payload: Payload { format, ..Payload::default() },
         drop_repeats: false,
     }
 }
 
 fn decoder(subscription: &Subscription) -> Decoder {
-    Decoder::new("plant".into(), subscription).unwrap()
+    build(subscription).unwrap()
+}
+
+fn build(Subscription { filter, topic, payload, .. }: &Subscription) -> Result<Decoder, TemplateError> {
+    Decoder::new("plant".into(), filter, topic.as_deref(), payload)
 }
 
 fn json() -> Decoder {
@@ -36,9 +45,10 @@ impl Decoder {
         self.decode("sensors/a", &Bytes::copy_from_slice(payload.as_ref()))
     }
 
-    fn one(&mut self, payload: &str) -> Reading {
-        let mut delivery = self.on(payload);
-        assert_eq!((delivery.readings.len(), &*delivery.rejects), (1, &[][..]), "{payload}");
+    fn one(&mut self, payload: impl AsRef<[u8]>) -> Reading {
+        let mut delivery = self.on(&payload);
+        let text = String::from_utf8_lossy(payload.as_ref());
+        assert_eq!((delivery.readings.len(), &*delivery.rejects), (1, &[][..]), "{text}");
         delivery.readings.remove(0)
     }
 
@@ -47,6 +57,13 @@ impl Decoder {
         assert_eq!((delivery.readings.len(), delivery.rejects.len()), (0, 1), "{delivery:?}");
         delivery.rejects.remove(0)
     }
+}
+
+/// Bytes written in hex.
+fn bytes(hex: &str) -> Vec<u8> {
+    let hex = hex.replace(' ', "");
+    assert!(hex.len().is_multiple_of(2), "{hex}");
+    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
 }
 
 /// Fields as `name=value` with the type told by the debug form.
@@ -170,9 +187,9 @@ fn the_limits_hold_and_one_less_passes() {
     let named = |length: usize| format!(r#"{{"{}":1}}"#, "n".repeat(length));
     let readings = |count: usize| format!("[{}]", vec![r#"{"a":1}"#; count].join(","));
 
-    json().one(&nested(MAX_DEPTH));
-    assert_eq!(json().one(&fields(MAX_FIELDS)).fields.len(), MAX_FIELDS);
-    json().one(&named(MAX_NAME_BYTES));
+    json().one(nested(MAX_DEPTH));
+    assert_eq!(json().one(fields(MAX_FIELDS)).fields.len(), MAX_FIELDS);
+    json().one(named(MAX_NAME_BYTES));
     assert_eq!(json().on(readings(MAX_READINGS)).readings.len(), MAX_READINGS);
 
     for (payload, detail) in [
@@ -317,7 +334,7 @@ fn raw_is_a_number_or_a_text() {
 fn a_template_that_no_topic_of_the_filter_fits_is_refused() {
     let mut wrong = subscription(Format::Json);
     wrong.topic = Some("plant/{device}".to_owned());
-    let error = Decoder::new("plant".into(), &wrong).err().unwrap();
+    let error = build(&wrong).err().unwrap();
     assert_eq!(error, TemplateError::Never { filter: "sensors/#".into(), template: "plant/{device}".into() });
     wrong.filter = "$share/edge/plant/+".to_owned();
     let decoder = decoder(&wrong);
@@ -332,7 +349,30 @@ fn a_delivery_weighs_more_than_its_payload_and_grows_with_its_readings() {
     assert!(json().on("{").weight > size_of::<Rejected>());
 }
 
-/// No payload makes the decoder panic, lose a message without a word, or leak one reading into the next.
+/// Whatever becomes of these payloads, the decoder does not panic, lose one without a word, or leak one reading into
+/// the next.
+fn survives(fresh: impl Fn() -> Decoder, seeds: &[&[u8]], inserted: &[u8]) {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut decoder = fresh();
+    for round in 0..20_000 {
+        let mut payload = seeds[round % seeds.len()].to_vec();
+        for _ in 0..random.usize(1..4) {
+            let at = random.usize(..payload.len());
+            match random.u8(..4) {
+                0 => payload[at] = random.u8(..),
+                1 => payload.truncate(at.max(1)),
+                2 => payload.insert(at, *random.choice(inserted).unwrap()),
+                _ => payload.extend_from_within(at..),
+            }
+        }
+        let fresh = fresh().on(&payload);
+        let used = decoder.on(&payload);
+        assert!(!used.readings.is_empty() || !used.rejects.is_empty(), "{payload:?}");
+        assert_eq!((&used.readings, &used.rejects), (&fresh.readings, &fresh.rejects), "{payload:?}");
+        assert!(used.readings.iter().all(|reading| !reading.fields.is_empty()));
+    }
+}
+
 #[test]
 fn whatever_bytes_come_something_is_said_about_them() {
     let seeds: [&[u8]; 4] = [
@@ -341,23 +381,5 @@ fn whatever_bytes_come_something_is_said_about_them() {
         b"-12.5e3",
         b"[[[[{}]]]]",
     ];
-    let mut random = fastrand::Rng::with_seed(7);
-    let mut decoder = json_with("ts", "id");
-    for round in 0..20_000 {
-        let mut payload = seeds[round % seeds.len()].to_vec();
-        for _ in 0..random.usize(1..4) {
-            let at = random.usize(..payload.len());
-            match random.u8(..4) {
-                0 => payload[at] = random.u8(..),
-                1 => payload.truncate(at.max(1)),
-                2 => payload.insert(at, *random.choice(b"{}[]\",:0e-\\").unwrap()),
-                _ => payload.extend_from_within(at..),
-            }
-        }
-        let fresh = json_with("ts", "id").on(&payload);
-        let used = decoder.on(&payload);
-        assert!(!used.readings.is_empty() || !used.rejects.is_empty(), "{payload:?}");
-        assert_eq!((&used.readings, &used.rejects), (&fresh.readings, &fresh.rejects), "{payload:?}");
-        assert!(used.readings.iter().all(|reading| !reading.fields.is_empty()));
-    }
+    survives(|| json_with("ts", "id"), &seeds, b"{}[]\",:0e-\\");
 }
