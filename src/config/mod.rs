@@ -156,6 +156,8 @@ pub struct Subscription {
     pub retained: bool,
     pub payload: Payload,
     pub drop_repeats: bool,
+    /// Whether a Sparkplug node is asked for the birth that is missing: it writes to the broker.
+    pub request_rebirth: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::mean::{KIB, MIB};
 use super::payload::payload;
 use super::read::{Placed, Section};
-use super::{Mqtt, Protocol, Secret, Source, Subscription, Tls};
+use super::{Format, Mqtt, Protocol, Secret, Source, Subscription, Tls};
 use crate::decode::{Decoder, Pattern};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -220,6 +220,10 @@ fn subscription(section: Section<'_>, source: &str) -> Option<Subscription> {
     let topic = section.text("topic");
     let retained = section.choice("retained", &[("keep", true), ("ignore", false)], true);
     let drop_repeats = section.flag("drop_repeats", false);
+    let request_rebirth = section.flag("request_rebirth", false);
+    if request_rebirth && payload.format != Format::Sparkplug {
+        section.reading.note(&section.at, "request_rebirth is for format = \"sparkplug\": nothing is asked for");
+    }
     let filter = filter.and_then(|filter| {
         let at = match &topic {
             Some(topic) if Pattern::filter(&filter.value).is_ok() => topic.at.clone(),
@@ -232,6 +236,7 @@ fn subscription(section: Section<'_>, source: &str) -> Option<Subscription> {
             retained,
             payload,
             drop_repeats,
+            request_rebirth,
         };
         match Decoder::new(source.into(), &filter.value, subscription.topic.as_deref(), &subscription.payload) {
             Ok(_) => Some(subscription),
