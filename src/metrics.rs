@@ -37,6 +37,8 @@ pub struct Metrics {
     pub modbus_faults: IntCounterVec,
     /// Requests to Modbus units.
     pub modbus_requests: IntCounterVec,
+    /// Births that Sparkplug nodes were asked for.
+    pub rebirth_requests: IntCounterVec,
     /// Dead letters by reason.
     pub dead_letters: IntCounterVec,
     /// Dead letters removed because `max_dead` was reached.
@@ -107,6 +109,11 @@ impl Metrics {
             door_repeats: make.counters("door_repeats_total", "Messages a broker or a sensor sent again", &["source"]),
             source_connected: make.gauges("source_connected", "1 while a source is connected", &["source"]),
             source_connects: make.counters("source_connects_total", "Connections a source made", &["source"]),
+            rebirth_requests: make.counters(
+                "rebirth_requests_total",
+                "Births that Sparkplug nodes were asked for",
+                &["source"],
+            ),
             source_overruns: make.counters(
                 "source_overruns_total",
                 "Connections given up because more than the in-flight window came",

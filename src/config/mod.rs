@@ -162,6 +162,8 @@ pub struct Subscription {
     pub retained: bool,
     pub payload: Payload,
     pub drop_repeats: bool,
+    /// Whether a Sparkplug node is asked for the birth that is missing: it writes to the broker.
+    pub request_rebirth: bool,
 }
 
 /// Which fields of a source's readings are worth reporting. A pattern is a name, or the beginning of names before a

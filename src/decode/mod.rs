@@ -16,20 +16,22 @@
 //! What the other formats become stands at the head of each.
 //!
 //! Invariants:
-//! - pure: no async, clock, I/O or logging; the same bytes give the same readings for ever (where SenML counts from
-//!   the moment of arrival, that is told);
+//! - pure: no async, clock, I/O or logging; the same bytes give the same readings for ever. Two formats need more than
+//!   bytes: SenML may count from the moment of arrival, which is told, and Sparkplug refers to births that came before;
 //! - every payload leaves at least one reading or one reject: nothing vanishes;
 //! - work and memory are bounded by the payload's length and the limits below.
 
 mod cbor;
 mod csv;
 mod gather;
+mod groups;
 mod influx;
 mod json;
 mod payload;
 mod places;
 mod raw;
 mod senml;
+mod sparkplug;
 mod time;
 mod topic;
 
@@ -38,10 +40,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use self::payload::{Format, Payload, TimeUnit};
+pub use self::sparkplug::rebirth;
 pub use self::topic::{Pattern, TemplateError};
 
 use self::gather::{Gather, Told};
 use self::places::{PlaceId, Places};
+use self::sparkplug::Births;
 use crate::reading::{Micros, Reading, Series, Value};
 use crate::source::{Delivery, Reason, Rejected};
 
@@ -53,6 +57,8 @@ pub const MAX_FIELDS: usize = 1_000;
 pub const MAX_NAME_BYTES: usize = 256;
 /// Tags of one reading that its payload names.
 pub const MAX_TAGS: usize = 64;
+/// Nodes, devices and metrics whose births a decoder remembers (Sparkplug).
+pub const MAX_BORN: usize = 100_000;
 /// Readings of one message.
 pub const MAX_READINGS: usize = 10_000;
 
@@ -64,6 +70,8 @@ pub struct Decoder {
     format: Format,
     /// Of CSV.
     columns: Vec<String>,
+    /// Of Sparkplug.
+    births: Births,
     places: Places,
     gather: Gather,
 }
@@ -114,6 +122,7 @@ impl Decoder {
             gather: Gather::new(payload),
             format: payload.format,
             columns: payload.columns.clone(),
+            births: Births::default(),
             source,
             filter,
             places,
@@ -123,6 +132,12 @@ impl Decoder {
     /// The port tells who is at its other end: the device from now on, where the payload names none.
     pub fn set_device(&mut self, device: &str) {
         self.places.set_device(device.into());
+    }
+
+    /// The topic where a Sparkplug node is to be asked, by [`rebirth`], for the birth that would have explained what was
+    /// rejected since this was last called.
+    pub fn take_rebirth(&mut self) -> Option<Arc<str>> {
+        self.births.wanted.take()
     }
 
     /// Whether the subscription's filter takes the topic.
@@ -155,6 +170,7 @@ impl Decoder {
                 Format::SenmlJson => senml::read_json(&mut pass),
                 Format::SenmlCbor => senml::read_cbor(&mut pass),
                 Format::Influx => influx::read(&mut pass),
+                Format::Sparkplug => sparkplug::read(&mut pass, &mut self.births),
                 Format::Csv => csv::read(&mut pass, &self.columns),
                 Format::Raw => {
                     let outcome = raw::one(payload, pass.gather);
@@ -225,12 +241,16 @@ impl Pass<'_> {
     }
 
     fn reject(&mut self, bytes: &[u8], fault: Fault) {
+        self.reject_part(self.payload.slice_ref(bytes), fault);
+    }
+
+    fn reject_part(&mut self, payload: Bytes, fault: Fault) {
         self.delivery.rejects.push(Rejected {
             source: self.source.clone(),
             origin: self.places.origin(self.place).clone(),
             reason: fault.reason,
             detail: fault.detail,
-            payload: self.payload.slice_ref(bytes),
+            payload,
             cut: None,
         });
     }

@@ -22,6 +22,7 @@ pub enum Format {
     SenmlJson,
     SenmlCbor,
     Influx,
+    Sparkplug,
     Csv,
     Raw,
 }
@@ -30,7 +31,7 @@ impl Format {
     /// Whether white space counts.
     #[must_use]
     pub fn is_binary(self) -> bool {
-        matches!(self, Self::Cbor | Self::SenmlCbor)
+        matches!(self, Self::Cbor | Self::SenmlCbor | Self::Sparkplug)
     }
 }
 

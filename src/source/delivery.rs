@@ -56,6 +56,8 @@ pub enum Reason {
     Time,
     /// A value is outside what can be stored: not finite, too deep, too many fields.
     Value,
+    /// Only a birth that was not seen explains it (Sparkplug).
+    NoBirth,
     /// Larger than `max_payload`.
     Oversize,
     /// Larger than a record may be.
@@ -65,8 +67,16 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 7] =
-        [Self::Malformed, Self::Empty, Self::Time, Self::Value, Self::Oversize, Self::RecordTooLarge, Self::Refused];
+    pub const ALL: [Self; 8] = [
+        Self::Malformed,
+        Self::Empty,
+        Self::Time,
+        Self::Value,
+        Self::NoBirth,
+        Self::Oversize,
+        Self::RecordTooLarge,
+        Self::Refused,
+    ];
 
     #[must_use]
     pub fn label(self) -> &'static str {
@@ -75,6 +85,7 @@ impl Reason {
             Self::Empty => "empty",
             Self::Time => "time",
             Self::Value => "value",
+            Self::NoBirth => "no-birth",
             Self::Oversize => "oversize",
             Self::RecordTooLarge => "record-too-large",
             Self::Refused => "refused",

@@ -5,6 +5,7 @@ mod limits;
 mod login;
 mod loss;
 mod refused;
+mod sparkplug;
 mod speed;
 mod topics;
 

@@ -8,7 +8,7 @@ use super::name;
 use super::payload::payload;
 use crate::config::mean::{KIB, MIB};
 use crate::config::read::{Placed, Section};
-use crate::config::{Mqtt, Protocol, Secret, Subscription, Tls};
+use crate::config::{Format, Mqtt, Protocol, Secret, Subscription, Tls};
 use crate::decode::{Decoder, Pattern};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -177,6 +177,10 @@ fn subscription(section: Section<'_>, source: &str) -> Option<Subscription> {
     let topic = section.text("topic");
     let retained = section.choice("retained", &[("keep", true), ("ignore", false)], true);
     let drop_repeats = section.flag("drop_repeats", false);
+    let request_rebirth = section.flag("request_rebirth", false);
+    if request_rebirth && payload.format != Format::Sparkplug {
+        section.reading.note(&section.at, "request_rebirth is for format = \"sparkplug\": nothing is asked for");
+    }
     let filter = filter.and_then(|filter| {
         let at = match &topic {
             Some(topic) if Pattern::filter(&filter.value).is_ok() => topic.at.clone(),
@@ -189,6 +193,7 @@ fn subscription(section: Section<'_>, source: &str) -> Option<Subscription> {
             retained,
             payload,
             drop_repeats,
+            request_rebirth,
         };
         match Decoder::new(source.into(), &filter.value, subscription.topic.as_deref(), &subscription.payload) {
             Ok(_) => Some(subscription),

@@ -3,12 +3,13 @@
 use crate::config::read::Section;
 use crate::config::{Format, Payload, TimeUnit};
 
-const FORMATS: [(&str, Format); 7] = [
+const FORMATS: [(&str, Format); 8] = [
     ("json", Format::Json),
     ("cbor", Format::Cbor),
     ("senml-json", Format::SenmlJson),
     ("senml-cbor", Format::SenmlCbor),
     ("influx", Format::Influx),
+    ("sparkplug", Format::Sparkplug),
     ("csv", Format::Csv),
     ("raw", Format::Raw),
 ];
@@ -85,6 +86,10 @@ fn unread(format: Format) -> (&'static [&'static str], &'static str) {
         Format::SenmlJson | Format::SenmlCbor => {
             (&["time", "device_field", "time_unit"], "senml has its own words for time and device: this is not read")
         }
+        Format::Sparkplug => (
+            &["time", "device_field", "time_unit"],
+            "sparkplug has its own places for time and device: this is not read",
+        ),
         Format::Influx => (&["time"], "a line of influx has its own place for the time: `time` is not read"),
         Format::Raw => (
             &["time", "device_field", "time_unit"],

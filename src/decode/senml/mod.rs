@@ -21,13 +21,13 @@ mod json;
 mod name;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::gather::Scalar;
+use super::gather::{Scalar, Told};
+use super::groups::{Groups, Key};
 use super::time;
-use super::{Fault, MAX_FIELDS, Pass, Shape, TimeUnit};
-use crate::reading::{Micros, Reading, Value};
+use super::{Fault, Pass, Shape, TimeUnit};
+use crate::reading::{Micros, Value};
 use crate::source::Reason;
 
 pub(super) use self::cbor::read as read_cbor;
@@ -83,13 +83,6 @@ struct Record<'a> {
     has_base: bool,
 }
 
-/// One device at one time.
-struct Group {
-    device: Option<String>,
-    time: Option<Micros>,
-    fields: Vec<(Arc<str>, Value)>,
-}
-
 fn read<'p>(
     pass: &mut Pass<'_>,
     shape: Result<Shape<'p>, Fault>,
@@ -100,7 +93,7 @@ fn read<'p>(
         Ok(Shape::Many(records)) => records,
         Err(fault) => return pass.reject(pass.payload, fault),
     };
-    let mut pack = Pack { bases: Bases::default(), broken: None, groups: Vec::new(), newest: HashMap::new() };
+    let mut pack = Pack::default();
     for (index, bytes) in records.iter().enumerate() {
         let outcome = entries(bytes).and_then(|entries| pack.record(entries, pass));
         if let Err(fault) = outcome {
@@ -111,19 +104,18 @@ fn read<'p>(
     if pack.groups.is_empty() && pass.delivery.rejects.is_empty() {
         pass.reject(pass.payload, Fault::empty("there is no record with a value in it"));
     }
-    for Group { device, time, fields } in pack.groups {
+    for (Key { device, time, .. }, fields) in pack.groups.into_readings() {
         let series = pass.places.series(pass.place, device.as_deref());
-        pass.delivery.readings.push(Reading { time, series, fields });
+        pass.push(Told { time, fields }, series);
     }
 }
 
+#[derive(Default)]
 struct Pack {
     bases: Bases,
     /// Why nothing that follows can be understood.
     broken: Option<&'static str>,
-    groups: Vec<Group>,
-    /// The newest group of a device and a time.
-    newest: HashMap<(Option<String>, Option<Micros>), usize>,
+    groups: Groups,
 }
 
 impl Pack {
@@ -143,7 +135,8 @@ impl Pack {
         let full_name = format!("{}{}", self.bases.name, record.name);
         let (device, field) = name::split(&full_name);
         let fields = self.fields(&record, field, pass)?;
-        self.group(device.map(str::to_owned), time, fields)
+        self.groups.add(Key { device: device.map(str::to_owned), time, historical: false }, fields);
+        Ok(())
     }
 
     /// Reads the entries; bases hold from here on, whatever else is wrong with the record.
@@ -241,27 +234,6 @@ impl Pack {
             beside("unit", Scalar::Text(unit))?;
         }
         Ok(fields)
-    }
-
-    fn group(
-        &mut self,
-        device: Option<String>,
-        time: Option<Micros>,
-        fields: Vec<(Arc<str>, Value)>,
-    ) -> Result<(), Fault> {
-        let key = (device, time);
-        let known = self.newest.get(&key).map(|at| &mut self.groups[*at]);
-        let known = known.filter(|group| fields.iter().all(|(name, _)| group.fields.iter().all(|(n, _)| n != name)));
-        if let Some(group) = known {
-            if group.fields.len() + fields.len() > MAX_FIELDS {
-                return Err(Fault::value(format!("more than {MAX_FIELDS} fields of one device at one time")));
-            }
-            group.fields.extend(fields);
-            return Ok(());
-        }
-        self.groups.push(Group { device: key.0.clone(), time, fields });
-        self.newest.insert(key, self.groups.len() - 1);
-        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@ mod cbor;
 mod csv;
 mod influx;
 mod senml;
+mod sparkplug;
 
 use super::*;
 use crate::config::Subscription;
@@ -17,6 +18,7 @@ fn subscription(format: Format) -> Subscription {
         retained: true,
         payload: Payload { format, ..Payload::default() },
         drop_repeats: false,
+        request_rebirth: false,
     }
 }
 

@@ -88,6 +88,20 @@ impl Client {
         }
     }
 
+    /// Publishes at `QoS` 0, without waiting.
+    pub fn publish(&self, topic: &str, payload: Bytes) -> Result<(), NotSent> {
+        match self {
+            Self::V5(client) => {
+                let options = v5::PublishOptions::new(v5::QoS::AtMostOnce);
+                client.try_publish(topic, payload, options).map_err(|_| NotSent)
+            }
+            Self::V311(client) => {
+                let options = v4::PublishOptions::new(v4::QoS::AtMostOnce);
+                client.try_publish(topic, payload, options).map_err(|_| NotSent)
+            }
+        }
+    }
+
     /// Hands a PUBACK to the connection, without waiting.
     pub fn acknowledge(&self, puback: &Puback) -> Result<(), NotSent> {
         match (self, puback) {

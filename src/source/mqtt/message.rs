@@ -20,6 +20,7 @@ impl Door {
         let subscription = decoder.map(|at| &self.mqtt.subscriptions[at]);
         let wants_retained = subscription.is_none_or(|subscription| subscription.retained);
         let drops_repeats = subscription.is_some_and(|subscription| subscription.drop_repeats);
+        let requests_rebirth = subscription.is_some_and(|subscription| subscription.request_rebirth);
         let digest = drops_repeats.then(|| digest(&message));
         let weight = message.payload.len() + topic.len() + 128;
         let tag = Tag { ack: message.ack, digest, weight };
@@ -42,6 +43,9 @@ impl Door {
             None => self.unasked(&topic, &message.payload),
         };
         delivery.weight = delivery.weight.max(weight);
+        if let (true, Some(at)) = (requests_rebirth, decoder) {
+            self.ask_rebirth(at);
+        }
         let filtered = self.exceptions.apply(&mut delivery.readings, Instant::now());
         self.metrics.readings.with_label_values(&[&*self.name, "filtered"]).inc_by(filtered);
         if delivery.is_empty() {

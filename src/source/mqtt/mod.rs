@@ -21,6 +21,7 @@ mod client;
 mod connect;
 mod filters;
 mod message;
+mod rebirth;
 mod session;
 mod window;
 
@@ -35,6 +36,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use self::client::{Client, Connection, Event, Puback};
 use self::connect::Refusal;
 use self::filters::Filters;
+use self::rebirth::Rebirths;
 use self::window::{Closed, Window};
 use super::filter::Filter;
 use super::{Inbox, SourceError, State, StateSender};
@@ -77,6 +79,7 @@ pub async fn run(
     let decoders: Result<Vec<_>, _> = mqtt.subscriptions.iter().map(decoder).collect();
     let mut door = Door {
         filters: Filters::new(data_dir, &mqtt),
+        rebirths: Rebirths::default(),
         window: Window::new(mqtt.in_flight.into()),
         exceptions: Filter::new(mqtt.filter.clone()),
         unsent: 0,
@@ -134,6 +137,7 @@ struct Door {
     client_id: Arc<str>,
     client: Client,
     filters: Filters,
+    rebirths: Rebirths,
     decoders: Vec<Decoder>,
     window: Window<Puback>,
     /// What is worth reporting.

@@ -71,7 +71,7 @@ impl Door {
 
     fn line(&mut self, line: &[u8]) -> Result<(), SourceError> {
         self.metrics.source_frames.with_label_values(&[&*self.name]).inc();
-        let mut delivery = self.decoder.decode(&self.port, &Bytes::copy_from_slice(line));
+        let mut delivery = self.decoder.decode_at(&self.port, &Bytes::copy_from_slice(line), self.pending.arrival());
         self.filter(&mut delivery);
         if delivery.is_empty() {
             return Ok(());
@@ -115,7 +115,7 @@ impl Door {
             self.faulty("oversize");
             self.oversize(payload)
         } else {
-            self.decoder.decode(&self.port, &Bytes::copy_from_slice(payload))
+            self.decoder.decode_at(&self.port, &Bytes::copy_from_slice(payload), self.pending.arrival())
         };
         self.filter(&mut delivery);
         if delivery.is_empty() {

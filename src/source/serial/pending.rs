@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use futures_util::FutureExt as _;
 
 use super::link::Ticket;
+use crate::reading::Micros;
 use crate::source::{Delivery, Inbox, Receipt, Refused, SourceError};
 
 pub struct Pending {
@@ -18,6 +19,11 @@ pub struct Pending {
 impl Pending {
     pub fn new(inbox: Inbox) -> Self {
         Self { inbox, held: None, committing: VecDeque::new() }
+    }
+
+    /// When something comes now, where the clock can be right.
+    pub fn arrival(&self) -> Option<Micros> {
+        self.inbox.arrival()
     }
 
     pub fn is_held(&self) -> bool {
