@@ -244,10 +244,16 @@ static void obey(const char *command) {
     } else if (!strcmp(command, "reset")) {
         reset();
         printf("ok\n");
+    } else if (!strncmp(command, "noise ", 6)) {
+        unsigned byte;
+        const char *hex = command + 6;
+        for (; sscanf(hex, "%2x", &byte) == 1; hex += hex[1] ? 2 : 1)
+            on_output(NULL, byte, NULL);
+        printf("ok\n");
     } else if (!strcmp(command, "lost")) {
         printf("ok %llu\n", run.lost);
     } else {
-        printf("error: the commands are `adc CHANNEL MILLIVOLTS`, `reset` and `lost`\n");
+        printf("error: the commands are `adc CHANNEL MILLIVOLTS`, `reset`, `noise HEX` and `lost`\n");
     }
     fflush(stdout);
 }
