@@ -76,8 +76,8 @@ fn the_uno_sends_the_voltage_of_its_pin() {
         loop {
             let (seq, reading) = peer.reading();
             peer.acknowledge(seq);
-            // A step of the converter is 4.9 mV.
-            if reading.mv.abs_diff(u64::from(fed)) <= 5 {
+            // A step of the converter is 4.9 mV, and the simulator has 1023 of them, where the chip has 1024.
+            if reading.mv.abs_diff(u64::from(fed)) <= 10 {
                 break;
             }
             assert!(Instant::now() < until, "{fed} mV were put on A0, not {reading:?}");
@@ -145,5 +145,5 @@ fn the_uno_sends_lines_of_json() {
         let between = pair[1]["up_ms"].as_u64().unwrap() - pair[0]["up_ms"].as_u64().unwrap();
         assert!((14..=16).contains(&between), "{pair:?}");
     }
-    assert!(lines.last().unwrap()["mv"].as_u64().unwrap().abs_diff(1_234) <= 5, "{lines:?}");
+    assert!(lines.last().unwrap()["mv"].as_u64().unwrap().abs_diff(1_234) <= 10, "{lines:?}");
 }

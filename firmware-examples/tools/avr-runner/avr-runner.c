@@ -3,7 +3,7 @@
  * Runs the program of an ATmega328P in real time, with its UART on a pseudo-terminal. A test tool: it links libsimavr,
  * which is under the GPL, version 3 or later, and so is this file. Nothing else in the repository links it.
  *
- *   avr-runner [-m MCU] [-f HERTZ] [-l LINK] [-e FILE] program.elf
+ *   avr-runner [-f HERTZ] [-l LINK] [-e FILE] program.elf
  *
  * It prints `pty PATH` once the line can be opened, then obeys commands on standard input, one a line, and answers each
  * with `ok` or `error: WHY`. README.md has the list. It ends when standard input ends.
@@ -31,16 +31,19 @@
 #include <sim_avr.h>
 #include <sim_elf.h>
 
+/* Of the ATmega328P, in data space. */
+enum { UCSR0A = 0xC0, DOUBLE_SPEED = 1 << 1, UBRR0L = 0xC4, UBRR0H = 0xC5 };
 enum { SLICE_US = 1000, BEHIND_MAX_MS = 50, CHANNELS = 8, SUPPLY_MV = 5000 };
+
+#define MCU "atmega328p"
 
 static struct {
     avr_t *avr;
     int master;
     avr_irq_t *uart_in;
-    /* Whether the simulated receiver has room. */
-    int ready;
-    uint8_t in[256];
+    uint8_t in[512];
     size_t in_at, in_end;
+    avr_cycle_count_t in_next;
     uint8_t out[4096];
     size_t out_end;
     /* Bytes that nobody fetched in time: a wire does not wait. */
@@ -88,25 +91,27 @@ static void on_output(struct avr_irq_t *irq, uint32_t value, void *param) {
         run.lost++;
 }
 
-static void on_room(struct avr_irq_t *irq, uint32_t value, void *param) {
-    (void)irq, (void)value, (void)param;
-    run.ready = 1;
+/* What a character takes at the baud rate that the program has set: up to twelve bits. libsimavr says when its receiver
+ * is full, but not reliably when there is room again, so bytes come no faster than on a wire. */
+static avr_cycle_count_t cycles_per_character(void) {
+    const uint8_t *registers = run.avr->data;
+    unsigned divisor = (registers[UBRR0H] << 8 | registers[UBRR0L]) + 1u;
+    return (avr_cycle_count_t)divisor * (registers[UCSR0A] & DOUBLE_SPEED ? 8 : 16) * 12;
 }
 
-static void on_full(struct avr_irq_t *irq, uint32_t value, void *param) {
-    (void)irq, (void)param;
-    if (value)
-        run.ready = 0;
+static void line_raise(void) {
+    if (run.in_at == run.in_end || run.avr->cycle < run.in_next)
+        return;
+    avr_raise_irq(run.uart_in, run.in[run.in_at++]);
+    run.in_next = run.avr->cycle + cycles_per_character();
 }
 
 static void line_feed(void) {
-    if (run.in_at == run.in_end) {
-        ssize_t got = read(run.master, run.in, sizeof run.in);
-        run.in_at = 0;
-        run.in_end = got > 0 ? (size_t)got : 0;
-    }
-    while (run.ready && run.in_at < run.in_end)
-        avr_raise_irq(run.uart_in, run.in[run.in_at++]);
+    if (run.in_at < run.in_end)
+        return;
+    ssize_t got = read(run.master, run.in, sizeof run.in);
+    run.in_at = 0;
+    run.in_end = got > 0 ? (size_t)got : 0;
 }
 
 /* The link is replaced in one step, so that whoever looks finds the old terminal or the new one. */
@@ -154,7 +159,6 @@ static void reset(void) {
     avr_reset(run.avr);
     memcpy(run.avr->data + start, sram, size);
     free(sram);
-    run.ready = 1;
     /* What waited for the receiver is lost, as it is on a chip. */
     run.in_at = run.in_end = 0;
 }
@@ -198,16 +202,16 @@ static void no_log(avr_t *avr, const int level, const char *format, va_list word
         vfprintf(stderr, format, words);
 }
 
-static void chip_make(const char *mcu, uint32_t hertz, const char *program) {
+static void chip_make(uint32_t hertz, const char *program) {
     static elf_firmware_t firmware;
     avr_global_logger_set(no_log);
     if (elf_read_firmware(program, &firmware)) {
         fprintf(stderr, "avr-runner: %s is not an ELF file for AVR\n", program);
         exit(1);
     }
-    run.avr = avr_make_mcu_by_name(mcu);
+    run.avr = avr_make_mcu_by_name(MCU);
     if (!run.avr) {
-        fprintf(stderr, "avr-runner: libsimavr knows no %s\n", mcu);
+        fprintf(stderr, "avr-runner: libsimavr knows no %s\n", MCU);
         exit(1);
     }
     avr_init(run.avr);
@@ -221,10 +225,7 @@ static void chip_make(const char *mcu, uint32_t hertz, const char *program) {
     flags &= ~(uint32_t)(AVR_UART_FLAG_STDIO | AVR_UART_FLAG_POLL_SLEEP);
     avr_ioctl(run.avr, AVR_IOCTL_UART_SET_FLAGS('0'), &flags);
     run.uart_in = avr_io_getirq(run.avr, AVR_IOCTL_UART_GETIRQ('0'), UART_IRQ_INPUT);
-    run.ready = 1;
     avr_irq_register_notify(avr_io_getirq(run.avr, AVR_IOCTL_UART_GETIRQ('0'), UART_IRQ_OUTPUT), on_output, NULL);
-    avr_irq_register_notify(avr_io_getirq(run.avr, AVR_IOCTL_UART_GETIRQ('0'), UART_IRQ_OUT_XON), on_room, NULL);
-    avr_irq_register_notify(avr_io_getirq(run.avr, AVR_IOCTL_UART_GETIRQ('0'), UART_IRQ_OUT_XOFF), on_full, NULL);
     for (unsigned channel = 0; channel < CHANNELS; channel++)
         voltage(channel, 0);
 }
@@ -291,8 +292,8 @@ static int64_t now_us(void) {
 /* Waits for a slice of time, or for something to do before it is over. */
 static void wait_slice(void) {
     struct pollfd wanted[2] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = run.master, .events = POLLIN}};
-    /* What the receiver has no room for must not keep this from waiting. */
-    if (!run.ready || run.in_at < run.in_end)
+    /* What is on the wire already must not keep this from waiting. */
+    if (run.in_at < run.in_end)
         wanted[1].fd = -1;
     const struct timespec slice = {.tv_sec = 0, .tv_nsec = SLICE_US * 1000};
     if (ppoll(wanted, 2, &slice, NULL) > 0 && wanted[0].revents)
@@ -313,8 +314,10 @@ static int live(void) {
             due -= behind - behind_max;
         }
         line_feed();
-        while ((int64_t)run.avr->cycle < due && state != cpu_Done && state != cpu_Crashed)
+        while ((int64_t)run.avr->cycle < due && state != cpu_Done && state != cpu_Crashed) {
             state = avr_run(run.avr);
+            line_raise();
+        }
         line_flush();
         eeprom_save();
         wait_slice();
@@ -323,12 +326,11 @@ static int live(void) {
 }
 
 int main(int count, char **words) {
-    const char *mcu = "atmega328p", *link = NULL, *eeprom_path = NULL;
+    const char *link = NULL, *eeprom_path = NULL;
     uint32_t hertz = 16000000;
     int option;
-    while ((option = getopt(count, words, "m:f:l:e:")) != -1) {
+    while ((option = getopt(count, words, "f:l:e:")) != -1) {
         switch (option) {
-        case 'm': mcu = optarg; break;
         case 'f': hertz = (uint32_t)strtoul(optarg, NULL, 10); break;
         case 'l': link = optarg; break;
         case 'e': eeprom_path = optarg; break;
@@ -336,7 +338,7 @@ int main(int count, char **words) {
         }
     }
     if (optind + 1 != count || hertz < 1000) {
-        fprintf(stderr, "usage: avr-runner [-m MCU] [-f HERTZ] [-l LINK] [-e EEPROM_FILE] program.elf\n");
+        fprintf(stderr, "usage: avr-runner [-f HERTZ] [-l LINK] [-e EEPROM_FILE] program.elf\n");
         return 2;
     }
     struct sigaction action = {.sa_handler = on_signal};
@@ -345,7 +347,7 @@ int main(int count, char **words) {
     signal(SIGPIPE, SIG_IGN);
     fcntl(STDIN_FILENO, F_SETFL, fcntl(STDIN_FILENO, F_GETFL) | O_NONBLOCK);
 
-    chip_make(mcu, hertz, words[optind]);
+    chip_make(hertz, words[optind]);
     if (eeprom_path)
         eeprom_open(eeprom_path);
     line_open(link);
