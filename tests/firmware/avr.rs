@@ -37,13 +37,13 @@ fn what_knows_nothing_of_the_board_is_tested_without_one() {
 #[test]
 fn the_uno_greets_until_it_is_acknowledged() {
     let Some(board) = uno(false) else { return };
-    sensor::greets_until_it_is_acknowledged(&board, "uno-1");
+    sensor::greets_until_it_is_acknowledged(&board.port, "uno-1");
 }
 
 #[test]
 fn the_uno_sends_again_until_it_is_acknowledged() {
     let Some(board) = uno(false) else { return };
-    sensor::sends_again_until_it_is_acknowledged(&board);
+    sensor::sends_again_until_it_is_acknowledged(&board.port);
 }
 
 #[test]
@@ -55,13 +55,13 @@ fn the_uno_loses_nothing_by_resets() {
 #[test]
 fn the_uno_survives_noise() {
     let Some(board) = uno(false) else { return };
-    sensor::survives_noise(&board);
+    sensor::survives_noise(&board.port);
 }
 
 #[test]
 fn the_uno_tells_what_it_dropped() {
     let Some(board) = uno(false) else { return };
-    sensor::tells_what_it_dropped(&board);
+    sensor::tells_what_it_dropped(&board.port);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A board with a program on it, in an emulator: it is powered on, told things, reset and unplugged.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -55,7 +56,9 @@ impl Board {
     /// Power comes, and the port is there when this returns.
     pub fn plug_in(&mut self) {
         assert!(self.running.is_none(), "it runs already");
-        let mut child = self.command().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let complaints = File::create(self.dir.path.join("stderr")).unwrap();
+        let mut child =
+            self.command().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(complaints).spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let (tell, said) = sync_channel(100);
         std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| tell.send(line)));
@@ -97,7 +100,10 @@ impl Board {
     fn hear(&mut self, words: &str) -> String {
         loop {
             let line = self.running.as_mut().unwrap().said.recv_timeout(PATIENCE);
-            let line = line.unwrap_or_else(|error| panic!("the emulator never said {words:?}: {error}"));
+            let line = line.unwrap_or_else(|error| {
+                let complaints = std::fs::read_to_string(self.dir.path.join("stderr")).unwrap();
+                panic!("the emulator never said {words:?}: {error}; {complaints}")
+            });
             if line.contains(words) {
                 return line;
             }
