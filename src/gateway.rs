@@ -30,8 +30,7 @@ use crate::queue::{self, Lock, OpenError, Queue, Request, ShedBefore, SledStore,
 use crate::sink::RoadState;
 use crate::sink::delivery::DeliveryError;
 use crate::sink::losses::Losses;
-use crate::source::Inbox;
-use crate::source::mqtt::MqttError;
+use crate::source::{Inbox, SourceError};
 
 mod looks;
 mod road;
@@ -60,7 +59,7 @@ pub enum GatewayError {
     #[error("delivery stopped: {0}")]
     Delivery(#[from] DeliveryError),
     #[error("source {name}: {source}")]
-    Source { name: String, source: MqttError },
+    Source { name: String, source: SourceError },
     #[error("the windows stopped: {0}")]
     Fold(#[from] FoldError),
     #[error("a part of the gateway ended without a word; this is a fault of tidegate, please report it")]
@@ -210,7 +209,7 @@ impl Running {
             Some(Err(
                 GatewayError::Fold(FoldError::WriterGone)
                 | GatewayError::Delivery(DeliveryError::WriterGone)
-                | GatewayError::Source { source: MqttError::QueueStopped, .. },
+                | GatewayError::Source { source: SourceError::QueueStopped, .. },
             )) => {
                 return written(writer.await, &dir).and(Err(GatewayError::Lost));
             }

@@ -25,7 +25,7 @@ pub mod reading;
 
 /// Readings to records: lanes, and the seal of a batch. Pure.
 pub mod batch;
-/// Bytes and a topic to readings, or a named reason why not. Pure.
+/// Bytes and where they came from to readings, or a named reason why not. Pure.
 pub mod decode;
 /// The fold's edge: the log into the windows, and what came of it into the log.
 pub mod fold;

@@ -10,10 +10,10 @@ use prometheus::{
 /// One gateway's metrics. Cloning the `Arc` is how they are handed out.
 pub struct Metrics {
     registry: Registry,
-    /// Readings by source and outcome: `committed`, `dropped` (`QoS` 0 beyond a full inbox), `repeat`
-    /// (removed by `drop_repeats`), `retained` (ignored on request).
+    /// Readings by source and outcome: `committed`, `dropped` (`QoS` 0 and serial lines beyond a full inbox), `repeat`
+    /// (removed by `drop_repeats`, or by the rule of serial frames), `retained` (ignored on request).
     pub readings: IntCounterVec,
-    /// Messages the broker sent again (DUP) by source.
+    /// Messages that a broker (DUP) or a serial sensor sent again, by source.
     pub door_repeats: IntCounterVec,
     /// 1 while a source is connected.
     pub source_connected: IntGaugeVec,
@@ -21,6 +21,13 @@ pub struct Metrics {
     pub source_connects: IntCounterVec,
     /// Connections a source gave up because more than its in-flight window came.
     pub source_overruns: IntCounterVec,
+    /// Lines and frames that a serial source received whole.
+    pub source_frames: IntCounterVec,
+    /// What a serial source could not take, by fault: `oversize`, `checksum`, `cut` (not COBS, or too short), `kind` (not
+    /// known, or not a sensor's to send), `hello` (unreadable).
+    pub source_frame_faults: IntCounterVec,
+    /// ACKs of a serial source by outcome: `sent`, `dropped` (the sensor does not read them; it will send again).
+    pub source_acks: IntCounterVec,
     /// Dead letters by reason.
     pub dead_letters: IntCounterVec,
     /// Dead letters removed because `max_dead` was reached.
@@ -88,13 +95,24 @@ impl Metrics {
         let make = Maker(Registry::new());
         Arc::new(Self {
             readings: make.counters("readings_total", "Readings by source and outcome", &["source", "outcome"]),
-            door_repeats: make.counters("door_repeats_total", "Messages a broker sent again", &["source"]),
+            door_repeats: make.counters("door_repeats_total", "Messages a broker or a sensor sent again", &["source"]),
             source_connected: make.gauges("source_connected", "1 while a source is connected", &["source"]),
             source_connects: make.counters("source_connects_total", "Connections a source made", &["source"]),
             source_overruns: make.counters(
                 "source_overruns_total",
                 "Connections given up because more than the in-flight window came",
                 &["source"],
+            ),
+            source_frames: make.counters("source_frames_total", "Lines and frames received whole", &["source"]),
+            source_frame_faults: make.counters(
+                "source_frame_faults_total",
+                "Lines and frames that could not be taken, by fault",
+                &["source", "fault"],
+            ),
+            source_acks: make.counters(
+                "source_acks_total",
+                "ACKs to serial sensors by outcome",
+                &["source", "outcome"],
             ),
             dead_letters: make.counters("dead_letters_total", "Dead letters by reason", &["reason"]),
             dead_shed: make.counter("dead_letters_shed_total", "Dead letters removed beyond max_dead"),

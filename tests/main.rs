@@ -8,6 +8,7 @@ mod golden;
 mod promises;
 mod queue;
 mod road;
+mod serial;
 mod simulate;
 mod support;
 mod tidy;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use bytesize::ByteSize;
 use serde_json::json;
 
-use crate::config::{self, Config, Source};
+use crate::config::{self, Config, Framing, Source};
 
 #[derive(clap::Args)]
 #[command(
@@ -78,10 +78,7 @@ fn window_line(window: &config::Window) {
 fn summary(config: &Config) {
     println!("gateway  {}", config.gateway.id.as_deref().unwrap_or("named after this machine"));
     for source in &config.sources {
-        let Source::Mqtt(mqtt) = source;
-        let filters: Vec<_> = mqtt.subscriptions.iter().map(|subscription| subscription.filter.as_str()).collect();
-        let secure = if mqtt.tls.is_some() { " with TLS" } else { "" };
-        println!("source   {}: {}:{}{secure}, {}", mqtt.name, mqtt.host, mqtt.port, filters.join(" "));
+        println!("source   {}: {}", source.name(), place(source));
     }
     let queue = &config.queue;
     println!("queue    {}, up to {}", config.gateway.data_dir.display(), ByteSize(queue.max_bytes));
@@ -92,4 +89,22 @@ fn summary(config: &Config) {
     let age = humantime::format_duration(batch.max_age);
     println!("batch    {age} or {}", ByteSize(batch.max_bytes as u64));
     println!("kinesis  {} in {}, {} lanes", config.kinesis.stream, config.kinesis.region, config.kinesis.lanes);
+}
+
+/// Where a source's readings come from.
+fn place(source: &Source) -> String {
+    match source {
+        Source::Mqtt(mqtt) => {
+            let filters: Vec<_> = mqtt.subscriptions.iter().map(|subscription| subscription.filter.as_str()).collect();
+            let secure = if mqtt.tls.is_some() { " with TLS" } else { "" };
+            format!("{}:{}{secure}, {}", mqtt.host, mqtt.port, filters.join(" "))
+        }
+        Source::Serial(serial) => {
+            let framing = match serial.framing {
+                Framing::Lines => "lines",
+                Framing::Cobs => "frames, acknowledged",
+            };
+            format!("{} at {} baud, {framing}", serial.port, serial.line.baud)
+        }
+    }
 }

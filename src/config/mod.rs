@@ -14,6 +14,7 @@ use std::time::Duration;
 
 pub use fault::{Fault, Note};
 pub use files::Environment;
+pub use source::serial::{FlowControl, Framing, Line, Parity, Serial};
 
 use crate::window::Spec;
 
@@ -84,6 +85,7 @@ pub enum Profile {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
     Mqtt(Mqtt),
+    Serial(Serial),
 }
 
 impl Source {
@@ -91,6 +93,7 @@ impl Source {
     pub fn name(&self) -> &str {
         match self {
             Self::Mqtt(mqtt) => &mqtt.name,
+            Self::Serial(serial) => &serial.name,
         }
     }
 }

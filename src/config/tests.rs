@@ -33,7 +33,7 @@ fn faults(section: &str, line: &str) -> Vec<String> {
 #[test]
 fn the_least_configuration_has_every_default() {
     let (config, notes) = read(LEAST).unwrap();
-    let Source::Mqtt(mqtt) = &config.sources[0];
+    let Source::Mqtt(mqtt) = &config.sources[0] else { panic!("{:?}", config.sources) };
     assert_eq!((mqtt.host.as_str(), mqtt.port, mqtt.in_flight), ("broker", 1883, 1000));
     assert_eq!((mqtt.protocol, mqtt.session_expiry), (Protocol::V5, Duration::from_hours(168)));
     assert_eq!((config.batch.max_bytes, config.batch.max_age), (256 << 10, Duration::from_secs(5)));
@@ -199,7 +199,8 @@ fn a_password_is_the_first_line_of_its_file_and_keeps_its_spaces() {
     std::fs::write(dir.join("password"), " a b \r\n").unwrap();
     let keys = "name = \"plant\"\nusername = \"u\"\npassword_file = \"password\"";
     std::fs::write(dir.join("a.toml"), LEAST.replace("name = \"plant\"", keys)).unwrap();
-    let Source::Mqtt(mqtt) = load(&dir.join("a.toml"), &Environment::default()).unwrap().0.sources.remove(0);
+    let source = load(&dir.join("a.toml"), &Environment::default()).unwrap().0.sources.remove(0);
+    let Source::Mqtt(mqtt) = source else { panic!("{source:?}") };
     assert_eq!(mqtt.password.unwrap().0, b" a b ");
     std::fs::remove_dir_all(dir).unwrap();
 }
@@ -244,4 +245,52 @@ fn keys_that_do_nothing_are_noted() {
     }
     let text = LEAST.replace("name = \"plant\"", "name = \"plant\"\nprotocol = \"3.1.1\"\nsession_expiry = \"1d\"");
     assert!(read(&text).unwrap().1[0].what.contains("session_expiry is for protocol"));
+}
+
+/// The least configuration with a source of these lines instead of its own.
+fn with_source(lines: &str) -> String {
+    format!("[[source]]\n{lines}\n[kinesis]\nstream = \"telemetry\"\nregion = \"eu-west-1\"\n")
+}
+
+#[test]
+fn a_serial_source_has_every_default_and_takes_every_setting() {
+    let serial = |lines: &str| {
+        let source = read(&with_source(lines)).unwrap().0.sources.remove(0);
+        let Source::Serial(serial) = source else { panic!("{source:?}") };
+        serial
+    };
+    let least = serial("type = \"serial\"\nname = \"boiler\"\nport = \"/dev/ttyUSB0\"");
+    let line =
+        Line { baud: 115_200, data_bits: 8, parity: Parity::None, stop_bits: 1, flow_control: FlowControl::None };
+    assert_eq!((least.line, least.framing, least.max_frame, least.device), (line, Framing::Lines, 4_096, None));
+    let full = serial(
+        "type = \"serial\"\nname = \"boiler\"\nport = \"/dev/serial/by-id/usb-*\"\nbaud = 9600\ndata_bits = 7\n\
+         parity = \"even\"\nstop_bits = 2\nflow_control = \"hardware\"\nframing = \"cobs\"\nmax_frame = 100\n\
+         format = \"raw\"\ndevice = \"boiler-1\"",
+    );
+    let line =
+        Line { baud: 9_600, data_bits: 7, parity: Parity::Even, stop_bits: 2, flow_control: FlowControl::Hardware };
+    assert_eq!((full.line, full.framing, full.max_frame), (line, Framing::Cobs, 100));
+    assert_eq!((full.device.as_deref(), full.payload.format), (Some("boiler-1"), Format::Raw));
+}
+
+#[test]
+fn every_fault_of_a_serial_source_is_named() {
+    let text = with_source(
+        "type = \"serial\"\nname = \"a b\"\nport = \"/dev/tty[\"\nbaud = 7\nparity = \"mark\"\nframing = \"cobs\"\n\
+         flow_control = \"software\"\nspeed = 1\n[[source]]\ntype = \"serial\"\nname = \"x\"\nport = \"/dev/tty[\"",
+    );
+    let faults = read(&text).unwrap_err();
+    let found: Vec<_> = faults.iter().map(|fault| (fault.at.line, fault.at.column)).collect();
+    assert_eq!(found, [(3, 8), (4, 8), (5, 8), (6, 10), (8, 16), (9, 1), (13, 8), (13, 8)], "{faults:#?}");
+    let all = faults.iter().map(ToString::to_string).collect::<String>();
+    for expected in [
+        "is not a pattern",
+        "`source.baud` = 7 is out of bounds; it may be 50 to 12000000",
+        "write \"none\" or \"odd\" or \"even\"",
+        "takes two byte values out of the frames",
+        "two sources use the port",
+    ] {
+        assert!(all.contains(expected), "{expected}: {faults:#?}");
+    }
 }

@@ -1,7 +1,7 @@
-//! Bytes and a topic to readings, or a named reason why not.
+//! Bytes and where they came from to readings, or a named reason why not.
 //!
 //! ```text
-//!  topic ───▶ places: device, tags ─────────────┐
+//!  topic or port ─▶ places: device, tags ───────┐
 //!                                               ▼
 //!  payload ─▶ json | raw ─▶ gather: fields, ─▶ Delivery { readings, rejects }
 //!                           time, device
@@ -34,7 +34,7 @@ pub use self::topic::{Pattern, TemplateError};
 use self::gather::Gather;
 use self::json::Shape;
 use self::places::{PlaceId, Places};
-use crate::config::{Format, Subscription};
+use crate::config::{Format, Payload, Subscription};
 use crate::reading::{Reading, Value};
 use crate::source::{Delivery, Reason, Rejected};
 
@@ -47,10 +47,11 @@ pub const MAX_NAME_BYTES: usize = 256;
 /// Readings of one message.
 pub const MAX_READINGS: usize = 10_000;
 
-/// Decodes the messages of one subscription.
+/// Decodes the messages of one subscription, or of one port.
 pub struct Decoder {
     source: Arc<str>,
-    filter: Pattern,
+    /// None for a port, where there are no topics.
+    filter: Option<Pattern>,
     format: Format,
     places: Places,
     gather: Gather,
@@ -78,25 +79,36 @@ impl Decoder {
             let filter = subscription.filter.clone();
             return Err(TemplateError::Never { filter, template: text.clone() });
         }
-        Ok(Self {
-            places: Places::new(source.clone(), template),
-            gather: Gather::new(&subscription.payload),
-            format: subscription.payload.format,
-            source,
-            filter,
-        })
+        let places = Places::new(source.clone(), template, None);
+        Ok(Self::with(source, Some(filter), places, &subscription.payload))
+    }
+
+    /// Decodes what comes by a port: where the payload names no device it is `device`, else the source's name.
+    #[must_use]
+    pub fn for_port(source: Arc<str>, device: Option<&str>, payload: &Payload) -> Self {
+        let places = Places::new(source.clone(), None, Some(device.map_or(source.clone(), Into::into)));
+        Self::with(source, None, places, payload)
+    }
+
+    fn with(source: Arc<str>, filter: Option<Pattern>, places: Places, payload: &Payload) -> Self {
+        Self { gather: Gather::new(payload), format: payload.format, source, filter, places }
+    }
+
+    /// The port tells who is at its other end: the device from now on, where the payload names none.
+    pub fn set_device(&mut self, device: &str) {
+        self.places.set_device(device.into());
     }
 
     /// Whether the subscription's filter takes the topic.
     #[must_use]
     pub fn matches(&self, topic: &str) -> bool {
-        self.filter.matches(topic)
+        self.filter.as_ref().is_some_and(|filter| filter.matches(topic))
     }
 
-    /// Readings, rejects, or both; never neither.
+    /// Readings, rejects, or both; never neither. `origin` is the topic, or the port.
     #[must_use]
-    pub fn decode(&mut self, topic: &str, payload: &Bytes) -> Delivery {
-        let place = self.places.find(topic);
+    pub fn decode(&mut self, origin: &str, payload: &Bytes) -> Delivery {
+        let place = self.places.find(origin);
         let mut delivery = Delivery::default();
         if payload.trim_ascii().is_empty() {
             let fault = Fault { reason: Reason::Empty, detail: "the payload is empty".to_owned() };
@@ -147,7 +159,7 @@ impl Decoder {
     fn reject(&self, place: PlaceId, payload: Bytes, fault: Fault) -> Rejected {
         Rejected {
             source: self.source.clone(),
-            origin: self.places.topic(place).clone(),
+            origin: self.places.origin(place).clone(),
             reason: fault.reason,
             detail: fault.detail,
             payload,

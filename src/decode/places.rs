@@ -1,7 +1,7 @@
-//! What is known of a topic: its device, its tags, and the series its readings share.
+//! What is known of a topic or a port: its device, its tags, and the series its readings share.
 //!
-//! Device: the template's level > the payload's field > the whole topic; an empty one does not count. Topics and
-//! series are remembered, so that the next message from the same place allocates neither.
+//! Device: the template's level > the payload's field > the device of the port, or the whole topic; an empty one does
+//! not count. Places and series are remembered, so that the next message from the same place allocates neither.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,17 +12,20 @@ use crate::reading::Series;
 pub(super) struct Places {
     source: Arc<str>,
     template: Option<Pattern>,
-    by_topic: HashMap<Arc<str>, usize>,
+    /// Of a port; else the whole topic stands in.
+    device: Option<Arc<str>>,
+    by_origin: HashMap<Arc<str>, usize>,
     known: Vec<Place>,
     /// What all that is remembered takes, roughly.
     held_bytes: usize,
 }
 
 struct Place {
-    topic: Arc<str>,
+    /// The topic, or the port.
+    origin: Arc<str>,
     /// From the template.
     named: bool,
-    /// Of the template's device, or of the whole topic.
+    /// Of the device where the payload names none.
     series: Arc<Series>,
     by_device: HashMap<Arc<str>, Arc<Series>>,
 }
@@ -36,32 +39,44 @@ impl Places {
     /// unusual ones.
     const MAX_HELD_BYTES: usize = 4 << 20;
 
-    pub(super) fn new(source: Arc<str>, template: Option<Pattern>) -> Self {
-        Self { source, template, by_topic: HashMap::new(), known: Vec::new(), held_bytes: 0 }
+    pub(super) fn new(source: Arc<str>, template: Option<Pattern>, device: Option<Arc<str>>) -> Self {
+        Self { source, template, device, by_origin: HashMap::new(), known: Vec::new(), held_bytes: 0 }
     }
 
-    pub(super) fn find(&mut self, topic: &str) -> PlaceId {
-        if let Some(&place) = self.by_topic.get(topic) {
+    /// The device of a port from now on.
+    pub(super) fn set_device(&mut self, device: Arc<str>) {
+        if self.device.as_ref() != Some(&device) && !device.is_empty() {
+            self.device = Some(device);
+            self.forget();
+        }
+    }
+
+    fn forget(&mut self) {
+        self.by_origin.clear();
+        self.known.clear();
+        self.held_bytes = 0;
+    }
+
+    pub(super) fn find(&mut self, origin: &str) -> PlaceId {
+        if let Some(&place) = self.by_origin.get(origin) {
             return PlaceId(place);
         }
         if self.held_bytes >= Self::MAX_HELD_BYTES {
-            self.by_topic.clear();
-            self.known.clear();
-            self.held_bytes = 0;
+            self.forget();
         }
-        let place = self.learn(topic);
-        // The topic itself, and its levels once more in device and tags.
-        self.held_bytes += 2 * topic.len() + 4 * size_of::<Place>();
-        self.by_topic.insert(place.topic.clone(), self.known.len());
+        let place = self.learn(origin);
+        // The origin itself, and its levels once more in device and tags.
+        self.held_bytes += 2 * origin.len() + 4 * size_of::<Place>();
+        self.by_origin.insert(place.origin.clone(), self.known.len());
         self.known.push(place);
         PlaceId(self.known.len() - 1)
     }
 
-    fn learn(&self, topic: &str) -> Place {
-        let topic: Arc<str> = topic.into();
+    fn learn(&self, origin: &str) -> Place {
+        let origin: Arc<str> = origin.into();
         let mut device = None;
         let mut tags = Vec::new();
-        let levels = self.template.as_ref().and_then(|template| template.capture(&topic)).unwrap_or_default();
+        let levels = self.template.as_ref().and_then(|template| template.capture(&origin)).unwrap_or_default();
         for (name, level) in levels {
             match &*name {
                 "device" => device = (!level.is_empty()).then(|| level.into()),
@@ -70,13 +85,13 @@ impl Places {
         }
         tags.sort_unstable();
         let named = device.is_some();
-        let device = device.unwrap_or_else(|| topic.clone());
+        let device = device.or_else(|| self.device.clone()).unwrap_or_else(|| origin.clone());
         let series = Arc::new(Series { source: self.source.clone(), device, tags, window: None });
-        Place { topic, named, series, by_device: HashMap::new() }
+        Place { origin, named, series, by_device: HashMap::new() }
     }
 
-    pub(super) fn topic(&self, PlaceId(place): PlaceId) -> &Arc<str> {
-        &self.known[place].topic
+    pub(super) fn origin(&self, PlaceId(place): PlaceId) -> &Arc<str> {
+        &self.known[place].origin
     }
 
     /// The series of a reading from there whose payload named this device.
@@ -104,17 +119,17 @@ mod tests {
 
     #[test]
     fn places_and_series_are_shared_and_bounded() {
-        let mut places = Places::new("plant".into(), None);
+        let mut places = Places::new("plant".into(), None, None);
         let here = places.find("a");
         assert!(Arc::ptr_eq(&places.series(here, None), &places.series(here, None)));
         assert!(Arc::ptr_eq(&places.series(here, Some("d")), &places.series(here, Some("d"))));
         for n in 0..50_000 {
             let place = places.find(&n.to_string());
-            assert_eq!(&**places.topic(place), n.to_string());
+            assert_eq!(&**places.origin(place), n.to_string());
             assert_eq!(&*places.series(place, None).device, n.to_string());
         }
         assert!((1_000..20_000).contains(&places.known.len()), "{}", places.known.len());
-        assert_eq!(places.by_topic.len(), places.known.len());
+        assert_eq!(places.by_origin.len(), places.known.len());
         for n in 0..1_000 {
             places.find(&format!("{n}{}", "/".repeat(60_000)));
         }
@@ -123,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_devices_in_one_place_is_bounded_and_forgotten() {
-        let mut places = Places::new("plant".into(), None);
+        let mut places = Places::new("plant".into(), None, None);
         for n in 0..50_000 {
             let place = places.find("a");
             assert_eq!(&*places.series(place, Some(&n.to_string())).device, n.to_string());

@@ -260,6 +260,31 @@ fn the_template_outranks_the_payload_which_outranks_the_topic() {
 }
 
 #[test]
+fn at_a_port_the_payload_names_the_device_then_the_other_end_then_the_configuration_then_the_source() {
+    let mut payload = subscription(Format::Json).payload;
+    payload.device_field = Some("id".to_owned());
+    let device = |decoder: &mut Decoder, payload: &'static str| {
+        let delivery = decoder.decode("/dev/ttyUSB0", &Bytes::from_static(payload.as_bytes()));
+        let series = delivery.readings[0].series.clone();
+        assert_eq!((&*series.source, &*series.tags), ("boiler", &[][..]));
+        series.device.to_string()
+    };
+    let mut unnamed = Decoder::for_port("boiler".into(), None, &payload);
+    assert_eq!(device(&mut unnamed, r#"{"a":1}"#), "boiler");
+    let mut decoder = Decoder::for_port("boiler".into(), Some("boiler-1"), &payload);
+    assert_eq!(device(&mut decoder, r#"{"a":1}"#), "boiler-1");
+    assert_eq!(device(&mut decoder, r#"{"a":1,"id":"x"}"#), "x");
+    decoder.set_device("b7");
+    assert_eq!(device(&mut decoder, r#"{"a":1}"#), "b7");
+    assert_eq!(device(&mut decoder, r#"{"a":1,"id":"x"}"#), "x");
+    decoder.set_device("");
+    assert_eq!(device(&mut decoder, r#"{"a":1}"#), "b7", "an empty name names nobody");
+    assert!(!decoder.matches("/dev/ttyUSB0"), "a port has no topics");
+    let rejected = decoder.decode("/dev/ttyUSB0", &Bytes::from_static(b"{")).rejects.remove(0);
+    assert_eq!((&*rejected.source, &*rejected.origin), ("boiler", "/dev/ttyUSB0"));
+}
+
+#[test]
 fn raw_is_a_number_or_a_text() {
     let table: [(&str, &str); 13] = [
         ("21.5", "value=21.5"),

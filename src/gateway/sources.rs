@@ -8,11 +8,12 @@ use tokio::task::JoinSet;
 use super::GatewayError;
 use crate::config::{self, Config};
 use crate::metrics::Metrics;
-use crate::source::{Inbox, State, mqtt};
+use crate::source::{Inbox, State, mqtt, serial};
 
 pub fn in_flight(source: &config::Source) -> usize {
     match source {
         config::Source::Mqtt(mqtt) => mqtt.in_flight.into(),
+        config::Source::Serial(_) => serial::IN_FLIGHT,
     }
 }
 
@@ -31,15 +32,18 @@ pub fn start(
     for source in &config.sources {
         let (says, state) = watch::channel(State::Connecting);
         states.push((source.clone(), state));
-        let config::Source::Mqtt(mqtt) = source.clone();
+        let source = source.clone();
         let (id, dir, inbox) = (id.clone(), config.gateway.data_dir.clone(), inbox.clone());
         let (metrics, mut stop) = (metrics.clone(), stop.clone());
         tasks.spawn(async move {
-            let name = mqtt.name.clone();
+            let name = source.name().to_owned();
             let stopped = async move {
                 let _ = stop.wait_for(|stop| *stop).await;
             };
-            let ended = mqtt::run(mqtt, &id, &dir, inbox, says, metrics, stopped).await;
+            let ended = match source {
+                config::Source::Mqtt(mqtt) => mqtt::run(mqtt, &id, &dir, inbox, says, metrics, stopped).await,
+                config::Source::Serial(serial) => serial::run(serial, inbox, says, metrics, stopped).await,
+            };
             ended.map_err(|source| GatewayError::Source { name, source })
         });
     }

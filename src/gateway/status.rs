@@ -141,8 +141,11 @@ fn source((source, state): &(config::Source, watch::Receiver<State>)) -> http::S
         State::Down { why } => ("down", Some(why.clone())),
         State::Stopped { why } => ("stopped", Some(why.clone())),
     };
-    let config::Source::Mqtt(_) = source;
-    http::Source { name: source.name().to_owned(), kind: "mqtt".to_owned(), state: word.to_owned(), connected, why }
+    let kind = match source {
+        config::Source::Mqtt(_) => "mqtt",
+        config::Source::Serial(_) => "serial",
+    };
+    http::Source { name: source.name().to_owned(), kind: kind.to_owned(), state: word.to_owned(), connected, why }
 }
 
 fn seconds(micros: i64) -> f64 {

@@ -4,7 +4,7 @@
 //! ```text
 //!   sensor ──▶ source ── Delivery ──▶ Inbox ──▶ writer ── append, fsync ──▶ log
 //!      ▲          ▲                               │
-//!    PUBACK       └─────────── Receipt ◀── Ack ───┘
+//!  PUBACK, ACK   └─────────── Receipt ◀── Ack ───┘
 //! ```
 //!
 //! Invariants:
@@ -13,6 +13,9 @@
 //! - a source knows the inbox and receipts, never the queue.
 
 pub mod mqtt;
+pub mod port;
+pub mod serial;
+mod standing;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -217,6 +220,23 @@ impl Inbox {
 fn acknowledgement() -> (Ack, Receipt) {
     let (sender, receiver) = oneshot::channel();
     (Ack(sender), Receipt(receiver))
+}
+
+/// Why a source ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error("the queue has stopped")]
+    QueueStopped,
+    #[error("cannot set up the connection: {0}")]
+    Setup(String),
+    #[error(transparent)]
+    Template(#[from] crate::decode::TemplateError),
+}
+
+impl From<NotStored> for SourceError {
+    fn from(_: NotStored) -> Self {
+        Self::QueueStopped
+    }
 }
 
 /// What a source is doing, for the status page, `/readyz` and the metrics.

@@ -5,14 +5,14 @@ use sha2::{Digest as _, Sha256};
 
 use super::client::Message;
 use super::window::{Digest, Tag};
-use super::{Door, MqttError};
+use super::{Door, SourceError};
 use crate::source::{Cut, Delivery, Reason, Refused, Rejected};
 
 /// What is kept of a payload above `max_payload`.
 const OVERSIZE_KEPT: usize = 64 * 1024;
 
 impl Door {
-    pub(super) fn message(&mut self, message: Message) -> Result<(), MqttError> {
+    pub(super) fn message(&mut self, message: Message) -> Result<(), SourceError> {
         let topic = String::from_utf8_lossy(&message.topic).into_owned();
         let decoder = self.decoders.iter().position(|decoder| decoder.matches(&topic));
         let subscription = decoder.map(|at| &self.mqtt.subscriptions[at]);
@@ -46,7 +46,7 @@ impl Door {
             match self.inbox.try_put(delivery) {
                 Ok(_not_awaited) => {}
                 Err(Refused::Full(_)) => self.dropped(readings),
-                Err(Refused::Closed) => return Err(MqttError::QueueStopped),
+                Err(Refused::Closed) => return Err(SourceError::QueueStopped),
             }
             return Ok(());
         }

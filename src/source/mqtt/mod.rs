@@ -36,7 +36,7 @@ use self::client::{Client, Connection, Event, Puback};
 use self::connect::Refusal;
 use self::filters::Filters;
 use self::window::{Closed, Window};
-use super::{Inbox, State, StateSender};
+use super::{Inbox, SourceError, State, StateSender};
 use crate::backoff;
 use crate::config::{self, Backoff, Protocol};
 use crate::decode::Decoder;
@@ -53,18 +53,7 @@ const SHORT_SUSPICIOUS: u32 = 3;
 /// How long the last PUBACKs may take once the gateway stops.
 const GOODBYE: Duration = Duration::from_secs(5);
 
-/// Why a source ended by itself.
-#[derive(Debug, thiserror::Error)]
-pub enum MqttError {
-    #[error("the queue has stopped")]
-    QueueStopped,
-    #[error("cannot set up the connection: {0}")]
-    Setup(String),
-    #[error(transparent)]
-    Template(#[from] crate::decode::TemplateError),
-}
-
-impl From<Closed> for MqttError {
+impl From<Closed> for SourceError {
     fn from(_: Closed) -> Self {
         Self::QueueStopped
     }
@@ -79,10 +68,10 @@ pub async fn run(
     state: StateSender,
     metrics: Arc<Metrics>,
     stop: impl Future<Output = ()>,
-) -> Result<(), MqttError> {
+) -> Result<(), SourceError> {
     let name: Arc<str> = mqtt.name.as_str().into();
     let client_id = connect::client_id(&mqtt, gateway);
-    let (client, mut connection) = connect::client(&mqtt, &client_id).map_err(MqttError::Setup)?;
+    let (client, mut connection) = connect::client(&mqtt, &client_id).map_err(SourceError::Setup)?;
     let decoders: Result<Vec<_>, _> =
         mqtt.subscriptions.iter().map(|subscription| Decoder::new(name.clone(), subscription)).collect();
     let mut door = Door {
@@ -161,7 +150,7 @@ impl Door {
         &mut self,
         connection: &mut Connection,
         stop: &mut (impl Future<Output = ()> + Unpin),
-    ) -> Result<Option<Ended>, MqttError> {
+    ) -> Result<Option<Ended>, SourceError> {
         self.connected = None;
         let why = loop {
             if self.wait_for_room(stop).await? {
@@ -197,7 +186,7 @@ impl Door {
         &mut self,
         connection: &mut Connection,
         stop: &mut (impl Future<Output = ()> + Unpin),
-    ) -> Result<Option<Result<Event, Refusal>>, MqttError> {
+    ) -> Result<Option<Result<Event, Refusal>>, SourceError> {
         let Self { client, window, inbox, unsent, .. } = self;
         // A poll is not cancelled while things go well: half a handshake, or half a packet, would be lost with it.
         let mut poll = pin!(connection.poll(client));
@@ -214,7 +203,7 @@ impl Door {
         }
     }
 
-    async fn on(&mut self, event: Event) -> Result<(), MqttError> {
+    async fn on(&mut self, event: Event) -> Result<(), SourceError> {
         match event {
             Event::Connected { session_present } => self.connected(session_present).await?,
             Event::Message(message) => self.message(message)?,
@@ -232,7 +221,7 @@ impl Door {
         &mut self,
         connection: &mut Connection,
         stop: &mut (impl Future<Output = ()> + Unpin),
-    ) -> Result<Option<Result<(), Refusal>>, MqttError> {
+    ) -> Result<Option<Result<(), Refusal>>, SourceError> {
         while self.window.len() > 0 || self.unsent > 0 {
             match self.next(connection, stop).await? {
                 None => return Ok(None),
@@ -255,12 +244,12 @@ impl Door {
         self.state.send_replace(state);
     }
 
-    async fn connected(&mut self, session_present: bool) -> Result<(), MqttError> {
+    async fn connected(&mut self, session_present: bool) -> Result<(), SourceError> {
         self.end_connection();
         self.connected = Some(Instant::now());
         self.metrics.source_connects.with_label_values(&[&*self.name]).inc();
         tracing::info!(source = &*self.name, host = self.mqtt.host, session_present, "connected");
-        self.inbox.up(&self.name).await.map_err(|_| MqttError::QueueStopped)?;
+        self.inbox.up(&self.name).await.map_err(|_| SourceError::QueueStopped)?;
         if let Err(error) = self.filters.remember_all() {
             tracing::warn!(source = &*self.name, %error, "the filters cannot be remembered; one that the configuration loses will stay subscribed");
         }
@@ -329,7 +318,7 @@ impl Door {
 
     /// While the window is full what comes waits in the connection, but for no longer than the keep-alive allows; then a
     /// full window is an overrun. Says whether the gateway stops.
-    async fn wait_for_room(&mut self, stop: &mut (impl Future<Output = ()> + Unpin)) -> Result<bool, MqttError> {
+    async fn wait_for_room(&mut self, stop: &mut (impl Future<Output = ()> + Unpin)) -> Result<bool, SourceError> {
         let until = self.patience_ends.unwrap_or_else(|| Instant::now() + self.mqtt.keep_alive / 4);
         while self.is_full() && Instant::now() < until {
             self.patience_ends = Some(until);
@@ -347,7 +336,7 @@ impl Door {
         Ok(false)
     }
 
-    async fn tell_end(&mut self, ended: &Ended, taken_over: bool) -> Result<(), MqttError> {
+    async fn tell_end(&mut self, ended: &Ended, taken_over: bool) -> Result<(), SourceError> {
         let connected = ended.connected.is_some();
         let mut why = match &ended.why {
             Why::Refused(refusal) => refusal.sentence(&self.mqtt, &self.client_id, connected),
@@ -372,13 +361,13 @@ impl Door {
         }
         self.set(state);
         if connected {
-            self.inbox.down(&self.name).await.map_err(|_| MqttError::QueueStopped)?;
+            self.inbox.down(&self.name).await.map_err(|_| SourceError::QueueStopped)?;
         }
         Ok(())
     }
 
     /// The gateway stops: what was taken is stored and acknowledged, then the connection closes; the session stays.
-    async fn goodbye(&mut self, connection: &mut Connection) -> Result<(), MqttError> {
+    async fn goodbye(&mut self, connection: &mut Connection) -> Result<(), SourceError> {
         // A poll would connect just to say goodbye.
         if self.connected.is_none() {
             return Ok(());
@@ -388,7 +377,7 @@ impl Door {
             if drained == Some(Ok(())) && self.client.disconnect().is_ok() {
                 while connection.poll(&self.client).await.is_ok() {}
             }
-            Ok::<(), MqttError>(())
+            Ok::<(), SourceError>(())
         };
         // Too late only means that the broker sends some messages again.
         timeout(GOODBYE, goodbye).await.unwrap_or(Ok(()))

@@ -1,63 +1,19 @@
-//! `[[source]]`: brokers, what is subscribed to there, and how payloads are read.
+//! `type = "mqtt"`: a broker, and what is subscribed to there.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::mean::{KIB, MIB};
-use super::read::{Placed, Section};
-use super::{Format, Mqtt, Payload, Protocol, Secret, Source, Subscription, TimeUnit, Tls};
+use super::name;
+use super::payload::payload;
+use crate::config::mean::{KIB, MIB};
+use crate::config::read::{Placed, Section};
+use crate::config::{Mqtt, Protocol, Secret, Subscription, Tls};
 use crate::decode::{Decoder, Pattern};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Every source; the faults of those that cannot be read have been noted.
-pub fn sources(root: &Section<'_>) -> Vec<Source> {
-    let sections = root.sections("source");
-    if sections.is_empty() {
-        root.fault(&root.at, "there is no source", "add a [[source]] with type = \"mqtt\", name and url");
-    }
-    let mut names = BTreeMap::new();
-    let mut clients = BTreeMap::new();
-    let mut sources = Vec::new();
-    for section in sections {
-        if let Some(name) = section.text("name")
-            && let Some(first) = names.insert(name.value.clone(), name.at.clone())
-        {
-            let what = format!("two sources are called \"{}\", the first at {first}", name.value);
-            section.fault(&name.at, what, "give each a name of its own");
-        }
-        if let (Some(id), Some(url)) = (section.text("client_id"), section.text("url"))
-            && let Some(first) = clients.insert((id.value.clone(), url.value), id.at.clone())
-        {
-            let what = format!("two sources use client_id \"{}\" on one broker, the first at {first}", id.value);
-            section.fault(&id.at, what, "they would throw each other out: give each an id of its own");
-        }
-        sources.extend(source(section));
-    }
-    sources
-}
-
-fn source(section: Section<'_>) -> Option<Source> {
-    // Without it the rest is read as MQTT, so that every fault is found at once.
-    if let Some(kind) = section.needed("type", "mqtt")
-        && kind.value != "mqtt"
-    {
-        let what = format!("`source.type` = \"{}\" is not in this version of tidegate", kind.value);
-        section.fault(&kind.at, what, "write type = \"mqtt\"");
-        return None;
-    }
-    mqtt(section).map(Source::Mqtt)
-}
-
-fn mqtt(section: Section<'_>) -> Option<Mqtt> {
-    let name = section.needed("name", "plant").filter(|name| {
-        let fits = name.value.len() <= 64 && name.value.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
-        if !fits {
-            let what = format!("`source.name` = \"{}\" cannot be a name", name.value);
-            section.fault(&name.at, what, "up to 64 letters, digits, dots, dashes and underscores");
-        }
-        fits
-    });
+pub fn mqtt(section: Section<'_>) -> Option<Mqtt> {
+    let name = name(&section, "plant");
     let url = section.needed("url", "mqtt://127.0.0.1:1883");
     let place = url.as_ref().and_then(|url| broker(&section, url));
     let secure = place.as_ref().is_some_and(|(_, _, secure)| *secure);
@@ -215,25 +171,7 @@ fn subscription(section: Section<'_>, source: &str) -> Option<Subscription> {
     if qos == 2 {
         section.reading.note(&section.at, "qos = 2 is asked for as 1: what arrives twice is recognised, not prevented");
     }
-    let units = [
-        ("s", TimeUnit::Seconds),
-        ("ms", TimeUnit::Millis),
-        ("us", TimeUnit::Micros),
-        ("µs", TimeUnit::Micros),
-        ("ns", TimeUnit::Nanos),
-    ];
-    let payload = Payload {
-        format: section.choice("format", &[("json", Format::Json), ("raw", Format::Raw)], Format::Json),
-        device_field: section.text("device_field").map(|field| field.value),
-        time: section.text("time").map(|field| field.value),
-        time_unit: section.text("time_unit").is_some().then(|| section.choice("time_unit", &units, TimeUnit::Millis)),
-    };
-    if let (Some(unit), None) = (section.text("time_unit"), &payload.time) {
-        section.reading.note(&unit.at, "time_unit without time: no time is read, and the moment of arrival stands in");
-    }
-    if let (Format::Raw, Some(key)) = (payload.format, section.text("time").or(section.text("device_field"))) {
-        section.reading.note(&key.at, "a raw payload has no fields: neither time nor device is read from it");
-    }
+    let payload = payload(&section);
     let topic = section.text("topic");
     let retained = section.choice("retained", &[("keep", true), ("ignore", false)], true);
     let drop_repeats = section.flag("drop_repeats", false);

@@ -1,0 +1,81 @@
+//! What a sensor on a serial line does: says who it is, keeps each reading until it is acknowledged, sends again. Pure.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tidegate_wire::frame::{Frame, Hello, Kind};
+
+/// How long a sensor waits for an ACK.
+pub const RESEND: Duration = Duration::from_millis(800);
+
+pub struct Firmware {
+    seq: u16,
+    waiting: VecDeque<Waiting>,
+}
+
+struct Waiting {
+    kind: Kind,
+    seq: u16,
+    payload: Vec<u8>,
+    /// `None`: not yet sent.
+    sent: Option<Duration>,
+}
+
+impl Firmware {
+    /// A sensor that starts, and begins with a HELLO.
+    #[must_use]
+    pub fn boot(boot_nonce: u32, device: &str) -> Self {
+        let mut firmware = Self { seq: boot_nonce as u16, waiting: VecDeque::new() };
+        let mut payload = vec![0; 4 + device.len()];
+        Hello { boot_nonce, device }.write(&mut payload);
+        firmware.keep(Kind::Hello, payload);
+        firmware
+    }
+
+    /// The same sensor without power for a moment: it starts anew, and still has what was not acknowledged.
+    #[must_use]
+    pub fn reboot(self, boot_nonce: u32, device: &str) -> Self {
+        let mut next = Self::boot(boot_nonce, device);
+        let held = self.waiting.into_iter().filter(|waiting| waiting.kind == Kind::Data);
+        held.for_each(|waiting| next.measured(waiting.payload));
+        next
+    }
+
+    /// A reading is there.
+    pub fn measured(&mut self, payload: Vec<u8>) {
+        self.keep(Kind::Data, payload);
+    }
+
+    fn keep(&mut self, kind: Kind, payload: Vec<u8>) {
+        self.waiting.push_back(Waiting { kind, seq: self.seq, payload, sent: None });
+        self.seq = self.seq.wrapping_add(1);
+    }
+
+    /// The gateway has this one.
+    pub fn acknowledged(&mut self, seq: u16) {
+        self.waiting.retain(|waiting| waiting.seq != seq);
+    }
+
+    /// How many readings are not acknowledged.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.waiting.iter().filter(|waiting| waiting.kind == Kind::Data).count()
+    }
+
+    /// The next frame to go out now, oldest first.
+    pub fn due(&mut self, now: Duration) -> Option<Vec<u8>> {
+        let is_due = |waiting: &&mut Waiting| waiting.sent.is_none_or(|sent| now >= sent + RESEND);
+        let waiting = self.waiting.iter_mut().find(is_due)?;
+        waiting.sent = Some(now);
+        Some(encode(waiting.kind, waiting.seq, &waiting.payload))
+    }
+}
+
+/// A frame as it goes over the line.
+#[must_use]
+pub fn encode(kind: Kind, seq: u16, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; Frame::encoded_max(payload.len())];
+    let length = Frame { kind, seq, payload }.encode(&mut bytes).unwrap_or_default();
+    bytes.truncate(length);
+    bytes
+}

@@ -1,0 +1,3 @@
+//! Sensors on serial lines.
+
+pub mod firmware;

@@ -1,0 +1,91 @@
+//! Deliveries on their way to the log: one that waits for room in the inbox, those handed over, and those stored.
+
+use std::collections::VecDeque;
+
+use futures_util::FutureExt as _;
+
+use super::link::Ticket;
+use crate::source::{Delivery, Inbox, Receipt, Refused, SourceError};
+
+pub struct Pending {
+    inbox: Inbox,
+    /// What found no room; nothing more is taken before it has.
+    held: Option<(Delivery, Option<Ticket>)>,
+    /// In the inbox or behind it, with the ticket of each that is to be acknowledged.
+    committing: VecDeque<(Receipt, Ticket)>,
+}
+
+impl Pending {
+    pub fn new(inbox: Inbox) -> Self {
+        Self { inbox, held: None, committing: VecDeque::new() }
+    }
+
+    pub fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Deliveries that are to be acknowledged.
+    pub fn len(&self) -> usize {
+        self.committing.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.committing.is_empty() && self.held.is_none()
+    }
+
+    /// Hands a delivery over, or keeps it until there is room. Without a ticket nobody waits to hear that it is stored.
+    pub fn put(&mut self, delivery: Delivery, ticket: Option<Ticket>) -> Result<(), SourceError> {
+        match self.inbox.try_put(delivery) {
+            Ok(receipt) => self.committing.extend(ticket.map(|ticket| (receipt, ticket))),
+            Err(Refused::Full(delivery)) => self.held = Some((delivery, ticket)),
+            Err(Refused::Closed) => return Err(SourceError::QueueStopped),
+        }
+        Ok(())
+    }
+
+    /// Lets go of what found no room; says whether there was any.
+    pub fn let_go(&mut self) -> bool {
+        self.held.take().is_some()
+    }
+
+    /// The ticket of the oldest delivery, once that is stored.
+    pub fn stored(&mut self) -> Result<Option<Ticket>, SourceError> {
+        let Some(stored) = self.committing.front_mut().and_then(|(receipt, _)| receipt.now_or_never()) else {
+            return Ok(None);
+        };
+        stored?;
+        Ok(self.committing.pop_front().map(|(_, ticket)| ticket))
+    }
+
+    /// Resolves when the oldest delivery was stored, or what is held may have room: it has been offered again then.
+    /// Never while there is nothing to wait for. A ticket that it gives, [`Self::stored`] does not give again.
+    pub async fn progress(&mut self) -> Result<Option<Ticket>, SourceError> {
+        let Self { inbox, held, committing } = self;
+        tokio::select! {
+            stored = first(committing) => {
+                stored?;
+                return Ok(committing.pop_front().map(|(_, ticket)| ticket));
+            }
+            () = room(inbox, held.as_ref()) => {}
+        }
+        if let Some((delivery, ticket)) = self.held.take() {
+            self.put(delivery, ticket)?;
+        }
+        Ok(None)
+    }
+}
+
+async fn first(committing: &mut VecDeque<(Receipt, Ticket)>) -> Result<(), SourceError> {
+    match committing.front_mut() {
+        Some((receipt, _)) => Ok(receipt.await?),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether the inbox is closed is found out by offering.
+async fn room(inbox: &Inbox, held: Option<&(Delivery, Option<Ticket>)>) {
+    match held {
+        Some((delivery, _)) => drop(inbox.room_for(delivery).await),
+        None => std::future::pending().await,
+    }
+}

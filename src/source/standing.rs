@@ -1,0 +1,49 @@
+//! How a source stands: said once a change, to the log of readings, to the status page, to the metrics and to people.
+
+use std::sync::Arc;
+
+use super::{Inbox, SourceError, State, StateSender};
+use crate::metrics::Metrics;
+
+pub(super) struct Standing {
+    pub name: Arc<str>,
+    pub inbox: Inbox,
+    pub metrics: Arc<Metrics>,
+    state: StateSender,
+    is_up: bool,
+}
+
+impl Standing {
+    pub fn new(name: &str, inbox: Inbox, metrics: Arc<Metrics>, state: StateSender) -> Self {
+        Self { name: name.into(), inbox, metrics, state, is_up: false }
+    }
+
+    /// Connected, to what `place` names.
+    pub async fn up(&mut self, place: &str) -> Result<(), SourceError> {
+        self.metrics.source_connects.with_label_values(&[&*self.name]).inc();
+        tracing::info!(source = &*self.name, place, "connected");
+        self.is_up = true;
+        self.set(State::Connected);
+        Ok(self.inbox.up(&self.name).await?)
+    }
+
+    /// Not connected; it will be tried again.
+    pub async fn down(&mut self, why: String) -> Result<(), SourceError> {
+        let state = State::Down { why };
+        if let State::Down { why } = &state
+            && *self.state.borrow() != state
+        {
+            tracing::warn!(source = &*self.name, why, "not connected; trying again");
+        }
+        self.set(state);
+        if std::mem::take(&mut self.is_up) {
+            self.inbox.down(&self.name).await?;
+        }
+        Ok(())
+    }
+
+    pub fn set(&self, state: State) {
+        self.metrics.source_connected.with_label_values(&[&*self.name]).set(state.is_connected().into());
+        self.state.send_replace(state);
+    }
+}
