@@ -28,6 +28,14 @@ pub struct Metrics {
     pub source_frame_faults: IntCounterVec,
     /// ACKs of a serial source by outcome: `sent`, `dropped` (the sensor does not read them; it will send again).
     pub source_acks: IntCounterVec,
+    /// Polls of Modbus units by outcome: `read`, `missed` (beats that passed while the line was busy or the unit was
+    /// left alone), `skipped` (no room in the inbox), `dropped` (read, and there was none).
+    pub modbus_polls: IntCounterVec,
+    /// What went wrong with requests to Modbus units: `timeout`, `exception`, `garbled` (an answer to something else),
+    /// and with values: `not_finite`.
+    pub modbus_faults: IntCounterVec,
+    /// Requests to Modbus units.
+    pub modbus_requests: IntCounterVec,
     /// Dead letters by reason.
     pub dead_letters: IntCounterVec,
     /// Dead letters removed because `max_dead` was reached.
@@ -114,6 +122,17 @@ impl Metrics {
                 "ACKs to serial sensors by outcome",
                 &["source", "outcome"],
             ),
+            modbus_polls: make.counters(
+                "modbus_polls_total",
+                "Polls of Modbus units by outcome",
+                &["source", "unit", "outcome"],
+            ),
+            modbus_faults: make.counters(
+                "modbus_faults_total",
+                "Requests and values of Modbus units that failed, by fault",
+                &["source", "unit", "fault"],
+            ),
+            modbus_requests: make.counters("modbus_requests_total", "Requests to Modbus units", &["source", "unit"]),
             dead_letters: make.counters("dead_letters_total", "Dead letters by reason", &["reason"]),
             dead_shed: make.counter("dead_letters_shed_total", "Dead letters removed beyond max_dead"),
             commits: make.counter("commits_total", "Entry groups made durable"),

@@ -5,6 +5,7 @@ mod door;
 mod faults;
 mod fold;
 mod golden;
+mod modbus;
 mod promises;
 mod queue;
 mod road;

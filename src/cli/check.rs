@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use bytesize::ByteSize;
 use serde_json::json;
 
-use crate::config::{self, Config, Framing, Source};
+use crate::config::{self, Config, Framing, Source, Transport};
 
 #[derive(clap::Args)]
 #[command(
@@ -105,6 +105,14 @@ fn place(source: &Source) -> String {
                 Framing::Cobs => "frames, acknowledged",
             };
             format!("{} at {} baud, {framing}", serial.port, serial.line.baud)
+        }
+        Source::Modbus(modbus) => {
+            let place = match &modbus.transport {
+                Transport::Rtu { port, line } => format!("{port} at {} baud", line.baud),
+                Transport::Tcp { host, port } => format!("{host}:{port}"),
+            };
+            let devices: Vec<_> = modbus.units.iter().map(|unit| unit.device.as_str()).collect();
+            format!("{place}, {}", devices.join(" "))
         }
     }
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 pub use fault::{Fault, Note};
 pub use files::Environment;
+pub use source::modbus::{Kind, Modbus, Order, Register, Table, Transport, Unit};
 pub use source::serial::{FlowControl, Framing, Line, Parity, Serial};
 
 use crate::window::Spec;
@@ -86,6 +87,7 @@ pub enum Profile {
 pub enum Source {
     Mqtt(Mqtt),
     Serial(Serial),
+    Modbus(Modbus),
 }
 
 impl Source {
@@ -94,6 +96,7 @@ impl Source {
         match self {
             Self::Mqtt(mqtt) => &mqtt.name,
             Self::Serial(serial) => &serial.name,
+            Self::Modbus(modbus) => &modbus.name,
         }
     }
 }

@@ -161,6 +161,29 @@ impl<'a> Section<'a> {
         self.bounded(&entry.node.at, key, &number, &allowed).unwrap_or(default)
     }
 
+    /// A number, whole or not; always finite.
+    pub fn float(&self, key: &'static str) -> Option<Placed<f64>> {
+        let entry = self.find(key)?;
+        let value = match entry.node.value {
+            Value::Int(number) => number as f64,
+            Value::Float(number) if number.is_finite() => number,
+            _ => {
+                self.wrong_kind(entry, "write a number that is finite");
+                return None;
+            }
+        };
+        Some(Placed { at: entry.node.at.clone(), value })
+    }
+
+    /// A whole number, or a text.
+    pub fn number_or_text(&self, key: &'static str) -> Option<Placed<Result<i64, String>>> {
+        let entry = self.find(key)?;
+        if let Value::Int(number) = entry.node.value {
+            return Some(Placed { at: entry.node.at.clone(), value: Ok(number) });
+        }
+        self.text(key).map(|text| Placed { at: text.at, value: Err(text.value) })
+    }
+
     pub fn duration(&self, key: &'static str, allowed: RangeInclusive<Duration>, default: Duration) -> Duration {
         let Some(entry) = self.find(key) else { return default };
         let Value::Text(text) = &entry.node.value else {

@@ -294,3 +294,87 @@ fn every_fault_of_a_serial_source_is_named() {
         assert!(all.contains(expected), "{expected}: {faults:#?}");
     }
 }
+
+#[test]
+fn a_modbus_source_has_every_default_and_reads_addresses_as_manuals_print_them() {
+    let text = with_source(
+        "type = \"modbus\"\nname = \"meters\"\ntransport = \"rtu\"\nport = \"/dev/ttyUSB1\"\n[[source.unit]]\nunit = 7\n\
+         [[source.unit.register]]\nfield = \"a\"\naddress = \"30001\"\n\
+         [[source.unit.register]]\nfield = \"b\"\naddress = \"465536\"\nbit = 3\n\
+         [[source.unit.register]]\nfield = \"c\"\ntable = \"discrete\"\naddress = 9\n\
+         [[source.unit.register]]\nfield = \"d\"\naddress = \"00002\"\n\
+         [[source.unit.register]]\nfield = \"e\"\ntable = \"holding\"\naddress = 0\ntype = \"text(7)\"\norder = \"badc\"\n\
+         [[source.unit.register]]\nfield = \"f\"\ntable = \"input\"\naddress = 1\ntype = \"f32\"\nscale = 2\noffset = -0.5\n",
+    );
+    let source = read(&text).unwrap().0.sources.remove(0);
+    let Source::Modbus(modbus) = source else { panic!("{source:?}") };
+    let millis = Duration::from_millis;
+    assert_eq!((modbus.timeout, modbus.gap), (millis(500), millis(5)));
+    let Transport::Rtu { line, .. } = &modbus.transport else { panic!() };
+    assert_eq!(line.baud, 9_600);
+    let [unit] = &modbus.units[..] else { panic!() };
+    assert_eq!((unit.unit, unit.device.as_str(), unit.poll), (7, "meters-7", Duration::from_secs(1)));
+    let registers: Vec<_> = unit.registers.iter().map(|it| (it.table, it.address, it.kind)).collect();
+    let expected = [
+        (Table::Input, 0, Kind::U16),
+        (Table::Holding, 65_535, Kind::Bit(3)),
+        (Table::Discrete, 9, Kind::Bool),
+        (Table::Coil, 1, Kind::Bool),
+        (Table::Holding, 0, Kind::Text(7)),
+        (Table::Input, 1, Kind::F32),
+    ];
+    assert_eq!(registers, expected);
+    assert_eq!((unit.registers[5].scale, unit.registers[5].offset), (Some(2.0), Some(-0.5)));
+    let address = |address: &str| {
+        let text = text.replace("\"rtu\"\nport = \"/dev/ttyUSB1\"", &format!("\"tcp\"\naddress = \"{address}\""));
+        read(&text).map(|(mut config, _)| match config.sources.remove(0) {
+            Source::Modbus(Modbus { transport: Transport::Tcp { host, port }, .. }) => (host, port),
+            source => panic!("{source:?}"),
+        })
+    };
+    assert_eq!(address("10.0.0.5").unwrap(), ("10.0.0.5".to_owned(), 502));
+    assert_eq!(address("[::1]:1502").unwrap(), ("::1".to_owned(), 1_502));
+    assert!(address("10.0.0.5:x").unwrap_err()[0].to_string().contains("write HOST:PORT"));
+}
+
+#[test]
+fn every_fault_of_a_modbus_source_is_named() {
+    let register = |keys: &str| {
+        let text = with_source(&format!(
+            "type = \"modbus\"\nname = \"m\"\ntransport = \"tcp\"\naddress = \"h\"\n[[source.unit]]\nunit = 1\n\
+             [[source.unit.register]]\nfield = \"a\"\n{keys}\n"
+        ));
+        let faults = read(&text).expect_err(keys);
+        assert_eq!(faults.len(), 1, "{keys}: {faults:#?}");
+        faults[0].to_string()
+    };
+    for (keys, expected) in [
+        ("address = 70000\ntable = \"input\"", "= 70000 is out of bounds"),
+        ("address = 7", "= 7 without a table"),
+        ("address = \"50001\"", "= \"50001\" is not an address"),
+        ("address = \"40000\"", "= \"40000\" is not an address"),
+        ("address = \"30001\"\ntable = \"coil\"", "is of another table"),
+        ("table = \"input\"", "`source.unit.register.address` is missing"),
+        ("address = \"30001\"\ntype = \"text(0)\"", "has no length from 1 to 250"),
+        ("address = \"30001\"\ntype = \"float\"", "write \"u16\" or \"i16\""),
+        ("address = \"30001\"\ntype = \"u16\"\nbit = 3", "is of a register, and a bool"),
+        ("address = \"30001\"\nbit = 16", "it may be 0 to 15"),
+        ("address = \"00001\"\ntype = \"u16\"", "are bits"),
+        ("address = \"30001\"\nbit = 3\nscale = 2", "are for numbers"),
+        ("address = \"30001\"\nscale = \"2\"", "write a number that is finite"),
+        ("address = \"30001\"\nscale = inf", "write a number that is finite"),
+        ("address = \"30001\"\ntype = \"text(4)\"\norder = \"cdab\"", "from its first register on"),
+        ("address = \"365536\"\ntype = \"u32\"", "reaches beyond address 65535"),
+    ] {
+        let fault = register(keys);
+        assert!(fault.contains(expected), "{keys}: {fault}\nexpected {expected}");
+    }
+    let text = with_source(
+        "type = \"modbus\"\nname = \"m\"\ntransport = \"udp\"\nport = \"/dev/x\"\n[[source.unit]]\npoll = \"1us\"\n\
+         [[source.unit.register]]\nfield = \"a\"\naddress = \"30001\"\n[[source.unit.register]]\nfield = \"a\"\n\
+         address = \"30002\"\n[[source.unit]]\nunit = 248",
+    );
+    let faults = read(&text).unwrap_err();
+    let found: Vec<_> = faults.iter().map(|fault| (fault.at.line, fault.at.column)).collect();
+    assert_eq!(found, [(4, 13), (6, 1), (7, 8), (12, 9), (14, 1), (15, 8)], "{faults:#?}");
+}

@@ -18,7 +18,7 @@ pub struct Node {
 pub enum Value {
     Text(String),
     Int(i64),
-    Float,
+    Float(f64),
     Bool(bool),
     Time,
     List(Vec<Node>),
@@ -43,7 +43,7 @@ impl Value {
         match self {
             Self::Text(_) => "text",
             Self::Int(_) => "a whole number",
-            Self::Float => "a number",
+            Self::Float(_) => "a number",
             Self::Bool(_) => "true or false",
             Self::Time => "a date",
             Self::List(_) => "a list",
@@ -116,9 +116,10 @@ impl Places<'_> {
             DeValue::String(text) => Value::Text(text.to_string()),
             DeValue::Integer(number) => {
                 let digits = number.as_str().replace('_', "");
-                i64::from_str_radix(&digits, number.radix()).map_or(Value::Float, Value::Int)
+                // One that does not fit is asked for by nobody.
+                i64::from_str_radix(&digits, number.radix()).map_or(Value::Float(f64::NAN), Value::Int)
             }
-            DeValue::Float(_) => Value::Float,
+            DeValue::Float(number) => Value::Float(number.as_str().replace('_', "").parse().unwrap_or(f64::NAN)),
             DeValue::Boolean(flag) => Value::Bool(*flag),
             DeValue::Datetime(_) => Value::Time,
             DeValue::Array(list) => Value::List(list.iter().map(|item| self.node(item)).collect()),

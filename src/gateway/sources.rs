@@ -8,12 +8,13 @@ use tokio::task::JoinSet;
 use super::GatewayError;
 use crate::config::{self, Config};
 use crate::metrics::Metrics;
-use crate::source::{Inbox, State, mqtt, serial};
+use crate::source::{Inbox, State, modbus, mqtt, serial};
 
 pub fn in_flight(source: &config::Source) -> usize {
     match source {
         config::Source::Mqtt(mqtt) => mqtt.in_flight.into(),
         config::Source::Serial(_) => serial::IN_FLIGHT,
+        config::Source::Modbus(modbus) => modbus.units.len(),
     }
 }
 
@@ -43,6 +44,7 @@ pub fn start(
             let ended = match source {
                 config::Source::Mqtt(mqtt) => mqtt::run(mqtt, &id, &dir, inbox, says, metrics, stopped).await,
                 config::Source::Serial(serial) => serial::run(serial, inbox, says, metrics, stopped).await,
+                config::Source::Modbus(modbus) => modbus::run(modbus, inbox, says, metrics, stopped).await,
             };
             ended.map_err(|source| GatewayError::Source { name, source })
         });

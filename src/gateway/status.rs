@@ -144,6 +144,7 @@ fn source((source, state): &(config::Source, watch::Receiver<State>)) -> http::S
     let kind = match source {
         config::Source::Mqtt(_) => "mqtt",
         config::Source::Serial(_) => "serial",
+        config::Source::Modbus(_) => "modbus",
     };
     http::Source { name: source.name().to_owned(), kind: kind.to_owned(), state: word.to_owned(), connected, why }
 }

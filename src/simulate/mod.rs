@@ -14,6 +14,7 @@ mod cloud;
 pub mod consumer;
 pub mod fleet;
 pub mod gateway;
+pub mod modbus;
 pub mod pty;
 pub mod replay;
 pub mod report;

@@ -12,6 +12,7 @@
 //! - the inbox is bounded in messages and in bytes; a full inbox gives the delivery back;
 //! - a source knows the inbox and receipts, never the queue.
 
+pub mod modbus;
 pub mod mqtt;
 pub mod port;
 pub mod serial;

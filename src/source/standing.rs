@@ -42,7 +42,25 @@ impl Standing {
         Ok(())
     }
 
-    pub fn set(&self, state: State) {
+    pub fn is_up(&self) -> bool {
+        self.is_up
+    }
+
+    /// Connected, but not to all that should be there; `None`: to all.
+    pub fn partly(&self, why: Option<String>) {
+        let state = why.map_or(State::Connected, |why| State::Partly { why });
+        if *self.state.borrow() == state {
+            return;
+        }
+        if let State::Partly { why } = &state {
+            tracing::warn!(source = &*self.name, why, "not all answer");
+        } else {
+            tracing::info!(source = &*self.name, "all answer");
+        }
+        self.set(state);
+    }
+
+    fn set(&self, state: State) {
         self.metrics.source_connected.with_label_values(&[&*self.name]).set(state.is_connected().into());
         self.state.send_replace(state);
     }

@@ -6,6 +6,7 @@ use super::Source;
 use super::read::{Placed, Section};
 use crate::source::port::check_pattern;
 
+pub mod modbus;
 mod mqtt;
 mod payload;
 pub mod serial;
@@ -48,9 +49,10 @@ fn source(section: Section<'_>) -> Option<Source> {
     // Without it the rest is read as MQTT, so that every fault is found at once.
     match section.needed("type", "mqtt") {
         Some(kind) if kind.value == "serial" => serial::serial(section).map(Source::Serial),
+        Some(kind) if kind.value == "modbus" => modbus::modbus(section).map(Source::Modbus),
         Some(kind) if kind.value != "mqtt" => {
             let what = format!("`source.type` = \"{}\" is not in this version of tidegate", kind.value);
-            section.fault(&kind.at, what, "write type = \"mqtt\" or \"serial\"");
+            section.fault(&kind.at, what, "write \"mqtt\", \"serial\" or \"modbus\"");
             None
         }
         _ => mqtt::mqtt(section).map(Source::Mqtt),

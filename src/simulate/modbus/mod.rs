@@ -1,0 +1,3 @@
+//! Meters that speak Modbus.
+
+pub mod slave;

@@ -1,0 +1,5 @@
+//! The Modbus source against meters of the test's own, over TCP and over pseudo-terminals.
+
+mod faults;
+mod reading;
+mod rig;
