@@ -1,6 +1,5 @@
 //! The Arduino Uno: the ELF file that is flashed, on libsimavr.
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
@@ -11,7 +10,16 @@ use super::line::Line;
 use super::peer::Peer;
 use super::{sensor, tools};
 
-const TOOLS: &[&str] = &["make", "cc", "avr-gcc", "avr-objcopy"];
+/// What a program for the Uno is built with and runs in.
+pub const TOOLS: &[&str] = &[
+    "make",
+    "cc",
+    "avr-gcc",
+    "avr-objcopy",
+    "/usr/lib/avr/include/avr/io.h",
+    "/usr/include/simavr/sim_avr.h",
+    "/usr/include/libelf.h",
+];
 
 /// An Uno that takes a reading every 15 ms: its line carries twice as many.
 pub fn uno(lines: bool) -> Option<Board> {
@@ -19,8 +27,14 @@ pub fn uno(lines: bool) -> Option<Board> {
         return None;
     }
     let words: &[&str] = if lines { &["JSON=1", "PERIOD_MS=15"] } else { &["PERIOD_MS=15", "RESEND_MS=200"] };
-    let out: PathBuf = tools::make("avr-c", if lines { "avr-c-lines" } else { "avr-c" }, words);
+    let out = tools::make("avr-c", if lines { "avr-c-lines" } else { "avr-c" }, words);
     Some(Board::uno(&out.join(if lines { "lines.elf" } else { "sensor.elf" })))
+}
+
+/// An Uno that takes a reading every 100 ms: what it holds is enough for six seconds.
+pub fn slow_uno() -> Option<Board> {
+    let words = ["PERIOD_MS=100", "RESEND_MS=200"];
+    tools::there(TOOLS).then(|| Board::uno(&tools::make("avr-c", "avr-c-slow", &words).join("sensor.elf")))
 }
 
 #[test]

@@ -57,8 +57,7 @@ impl Board {
     pub fn plug_in(&mut self) {
         assert!(self.running.is_none(), "it runs already");
         let complaints = File::create(self.dir.path.join("stderr")).unwrap();
-        let mut child =
-            self.command().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(complaints).spawn().unwrap();
+        let mut child = self.command().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(complaints).spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let (tell, said) = sync_channel(100);
         std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| tell.send(line)));

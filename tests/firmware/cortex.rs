@@ -4,12 +4,22 @@ use super::board::Board;
 use super::peer::Peer;
 use super::{sensor, tools};
 
-const TOOLS: &[&str] =
-    &["/usr/bin/cargo", "/usr/bin/rustc", "/usr/lib/rustlib/src/rust/library/core/Cargo.toml", "arm-none-eabi-ld", "qemu-system-arm"];
+const TOOLS: &[&str] = &[
+    "/usr/bin/cargo",
+    "/usr/bin/rustc",
+    "/usr/lib/rustlib/src/rust/library/core/Cargo.toml",
+    "arm-none-eabi-ld",
+    "qemu-system-arm",
+];
 
 /// A board that takes a reading every 10 ms.
 pub fn cortex() -> Option<Board> {
-    tools::there(TOOLS).then(|| Board::cortex_m(&tools::cortex()))
+    tools::there(TOOLS).then(|| Board::cortex_m(&tools::cortex(10)))
+}
+
+/// A board that takes a reading every 100 ms: what it holds is enough for six seconds.
+pub fn slow_cortex() -> Option<Board> {
+    tools::there(TOOLS).then(|| Board::cortex_m(&tools::cortex(100)))
 }
 
 #[test]

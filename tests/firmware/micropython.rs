@@ -1,4 +1,4 @@
-//! The ESP32's program on the unix port of MicroPython: by wire, and over TLS to a real broker.
+//! The ESP32's program on the unix port of `MicroPython`: by wire, and over TLS to a real broker.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -187,7 +187,9 @@ pub fn certificates() -> TempDir {
         openssl(&format!("x509 -in {name}.pem -outform DER -out {name}.der"));
     }
     std::fs::write(dir.path.join("san"), "subjectAltName=DNS:localhost\n").unwrap();
-    openssl("req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost -keyout broker.key -out broker.csr");
+    openssl(
+        "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost -keyout broker.key -out broker.csr",
+    );
     openssl("x509 -req -days 2 -CA ca.pem -CAkey ca.key -CAcreateserial -extfile san -in broker.csr -out broker.pem");
     dir
 }
@@ -204,10 +206,10 @@ pub fn tls_broker() -> (Mosquitto, u16) {
 }
 
 /// The program, with TLS to a broker that has to show a certificate of this CA.
-pub fn by_tls(broker: &Mosquitto, port: u16, ca: &str) -> Option<Script> {
+pub fn by_tls(broker: &Mosquitto, port: u16, ca: &str, device: &str) -> Option<Script> {
     let ca_file = broker.dir.path.join(ca);
     let at = json!({"host": "127.0.0.1", "port": port, "name": "localhost", "ca_file": ca_file});
-    Script::new(TempDir::new("tls"), json!({"device": "esp32-1", "mqtt": at, "slots": 5000}))
+    Script::new(TempDir::new("tls"), json!({"device": device, "mqtt": at, "slots": 5000}))
 }
 
 /// What `mosquitto_sub` hears.
@@ -255,7 +257,7 @@ fn readings_go_to_a_broker_over_tls_and_none_is_lost_when_the_connection_is() {
     }
     let (broker, port) = tls_broker();
     let subscriber = Subscriber::new(&broker);
-    let script = by_tls(&broker, port, "ca.der").unwrap();
+    let script = by_tls(&broker, port, "ca.der", "esp32-1").unwrap();
     let mut seen = BTreeSet::new();
     for breaks in 1..=5 {
         while seen.len() < 40 * breaks {
@@ -280,7 +282,7 @@ fn a_broker_that_cannot_show_a_certificate_gets_nothing() {
         return;
     }
     let (broker, port) = tls_broker();
-    let script = by_tls(&broker, port, "stranger.der").unwrap();
+    let script = by_tls(&broker, port, "stranger.der", "esp32-1").unwrap();
     let until = Instant::now() + PATIENCE;
     while !script.said().contains("not correctly signed by the trusted CA") {
         assert!(Instant::now() < until, "it said {:?}; {}", script.said(), broker.log());

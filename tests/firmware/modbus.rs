@@ -4,14 +4,11 @@ use std::time::{Duration, Instant};
 
 use super::board::{Board, PATIENCE};
 use super::line::Line;
-use super::tools;
+use super::{avr, tools};
 
-/// The slave, and what its sensors say.
+/// The slave, built with these words.
 pub fn slave(words: &[&str], folder: &str) -> Option<Board> {
-    if !tools::there(&["make", "cc", "avr-gcc", "avr-objcopy"]) {
-        return None;
-    }
-    Some(Board::uno(&tools::make("avr-modbus", folder, words).join("slave.elf")))
+    tools::there(avr::TOOLS).then(|| Board::uno(&tools::make("avr-modbus", folder, words).join("slave.elf")))
 }
 
 struct Master {

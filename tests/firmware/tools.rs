@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
-/// One build at a time: tests share what they build.
-static BUILDING: Mutex<()> = Mutex::new(());
+/// One build at a time, since tests share what they build; and the programs that this run has built already.
+static BUILT: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 pub fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("firmware-examples").join(name)
@@ -44,17 +44,21 @@ pub fn run(command: &mut Command) -> String {
 
 /// Builds an example that has a Makefile, with these words for `make`, into a folder of its own.
 pub fn make(name: &str, folder: &str, words: &[&str]) -> PathBuf {
-    let _one = BUILDING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _one = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     let out = out(folder);
     run(Command::new("make").arg("-C").arg(example(name)).arg(format!("OUT={}", out.display())).args(words));
     out
 }
 
 /// Builds the Rust example as Debian's compiler does, whose source of `core` is of its own version: rustup users need
-/// neither of this. One reading every 10 ms.
-pub fn cortex() -> PathBuf {
-    let _one = BUILDING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+/// neither of this. One reading in so many milliseconds.
+pub fn cortex(period_ms: u32) -> PathBuf {
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     let out = out("rust-cortex-m");
+    let program = out.join(format!("sensor-{period_ms}"));
+    if built.contains(&program) {
+        return program;
+    }
     let mut command = Command::new("/usr/bin/cargo");
     // What cargo sets for this very test is about another compiler.
     for (name, _) in std::env::vars_os() {
@@ -71,8 +75,10 @@ pub fn cortex() -> PathBuf {
         .env("RUSTC", "/usr/bin/rustc")
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_TARGET_THUMBV7M_NONE_EABI_LINKER", "arm-none-eabi-ld")
-        .env("PERIOD_MS", "10")
+        .env("PERIOD_MS", period_ms.to_string())
         .env("RESEND_MS", "200");
     run(&mut command);
-    out.join("thumbv7m-none-eabi/release/sensor")
+    std::fs::copy(out.join("thumbv7m-none-eabi/release/sensor"), &program).unwrap();
+    built.push(program.clone());
+    program
 }
