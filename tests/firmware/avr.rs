@@ -161,3 +161,29 @@ fn the_uno_sends_lines_of_json() {
     }
     assert!(lines.last().unwrap()["mv"].as_u64().unwrap().abs_diff(1_234) <= 10, "{lines:?}");
 }
+
+#[test]
+fn a_reader_that_comes_late_finds_whole_lines_behind_what_was_lost() {
+    let Some(mut board) = uno(true) else { return };
+    let until = Instant::now() + PATIENCE;
+    while board.lost() < 1_000 {
+        assert!(Instant::now() < until, "the buffers never fill");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let mut line = Line::open(&board.port);
+    let (mut text, mut broken) = (String::new(), 0);
+    let (mut first, mut last) = (None, 0);
+    while last < first.unwrap_or(0) + 500 {
+        assert!(Instant::now() < until + PATIENCE, "{last} of {first:?} and more; {text}");
+        text += std::str::from_utf8(&line.read(until + PATIENCE)).unwrap();
+        while let Some((one, rest)) = text.split_once('\n') {
+            match serde_json::from_str::<Json>(one) {
+                Ok(reading) => last = reading["n"].as_u64().unwrap(),
+                Err(_) => broken += 1,
+            }
+            first.get_or_insert(last);
+            text = rest.to_owned();
+        }
+    }
+    assert!(broken <= 1, "one is cut where the loss was, not {broken}");
+}

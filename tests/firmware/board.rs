@@ -109,12 +109,13 @@ impl Board {
         }
     }
 
-    /// Tells the emulator something.
-    fn tell(&mut self, command: &str) {
+    /// Tells the emulator something, and returns its answer, if it is one that answers.
+    fn tell(&mut self, command: &str) -> String {
         let input = self.running.as_mut().unwrap().child.stdin.as_mut().unwrap();
         writeln!(input, "{command}").unwrap();
-        if matches!(self.kind, Kind::Avr { .. }) {
-            self.hear("ok");
+        match self.kind {
+            Kind::Avr { .. } => self.hear("ok"),
+            Kind::CortexM => String::new(),
         }
     }
 
@@ -127,6 +128,11 @@ impl Board {
     pub fn noise(&mut self, bytes: &[u8]) {
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         self.tell(&format!("noise {hex}"));
+    }
+
+    /// How many bytes the Uno sent that nobody fetched in time.
+    pub fn lost(&mut self) -> u64 {
+        self.tell("lost").strip_prefix("ok ").unwrap().parse().unwrap()
     }
 
     /// Pulls the reset pin.
