@@ -3,6 +3,7 @@
 mod cloud;
 mod door;
 mod faults;
+mod firmware;
 mod fold;
 mod golden;
 mod modbus;

@@ -145,3 +145,27 @@ fn a_file_can_be_read_in_one_sitting() {
         assert!(lines <= 420, "src/{} has {lines} lines of code: find the idea that hides in it", file.path);
     }
 }
+
+/// The emulator of the Unos is under the GPL, and all else is not: only its runner, a program of its own, links it.
+#[test]
+fn what_links_libsimavr_stays_by_itself_and_says_its_licence() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("firmware-examples");
+    let (mut folders, mut linking) = (vec![root.clone()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                // What was built by hand.
+                folders.extend((!path.ends_with("build") && !path.ends_with("target")).then_some(path));
+            } else if path.extension().is_none_or(|end| end != "md") {
+                let text = std::fs::read_to_string(&path).unwrap_or_default();
+                linking.extend((text.contains("sim_avr.h") || text.contains("lsimavr")).then_some((path, text)));
+            }
+        }
+    }
+    assert_eq!(linking.len(), 2, "{linking:?}");
+    for (path, text) in linking {
+        assert!(path.starts_with(root.join("tools/avr-runner")), "{}", path.display());
+        assert!(text.contains("SPDX-License-Identifier: GPL-3.0-or-later"), "{}", path.display());
+    }
+}

@@ -1,0 +1,13 @@
+//! The firmware examples, built as a user builds them and run in emulators: against a peer by the book, and against the
+//! real gateway.
+
+mod avr;
+mod board;
+mod cortex;
+mod gateway;
+mod line;
+mod micropython;
+mod modbus;
+mod peer;
+mod sensor;
+mod tools;
