@@ -45,6 +45,8 @@ async fn no_value_is_further_from_the_last_report_than_the_deadband_whatever_is_
         let reported = loop {
             let mut reported: Vec<_> = scene.readings_of("p", 1).await.iter().filter_map(|x| x["n"].as_i64()).collect();
             reported.sort_unstable();
+            // Deliveries are repeated after a kill.
+            reported.dedup();
             if reported.last().is_some_and(|last| published - 1 - last <= BAND) {
                 break reported;
             }

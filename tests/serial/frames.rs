@@ -279,3 +279,30 @@ async fn what_was_read_before_the_device_was_unplugged_is_not_acknowledged_to_th
     assert_eq!(sensor.ack().await, 7);
     rig.stop().await;
 }
+
+#[tokio::test]
+async fn a_value_that_is_no_news_is_acknowledged_but_not_before_the_one_it_repeats_is_stored() {
+    let mut rig = Rig::new("serial-no-news", "framing = \"cobs\"\n[source.filter]\non_change = [\"value\"]", 10);
+    let mut sensor = rig.plug().await;
+    sensor.data(7, "1").await;
+    let (_, stored) = rig.delivery().await;
+    // Without a HELLO it is no repeat, but it says nothing new.
+    sensor.data(7, "1").await;
+    sensor.no_ack().await;
+    stored.confirm();
+    assert_eq!((sensor.ack().await, sensor.ack().await), (7, 7));
+    sensor.data(8, "1").await;
+    assert_eq!(sensor.ack().await, 8);
+    assert_eq!(rig.outcome("filtered"), 2);
+
+    // What a sensor has not heard of comes again after a restart, under another seq.
+    sensor.data(9, "2").await;
+    let (_, stored) = rig.delivery().await;
+    sensor.hello(100, "wire").await;
+    assert_eq!(sensor.ack().await, 100);
+    sensor.data(101, "2").await;
+    assert_eq!(rig.reading().await.1, json!({"value": 2}), "the first is not stored yet");
+    stored.confirm();
+    assert_eq!(sensor.ack().await, 101);
+    rig.stop().await;
+}

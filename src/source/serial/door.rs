@@ -119,7 +119,7 @@ impl Door {
         };
         self.filter(&mut delivery);
         if delivery.is_empty() {
-            self.is_stored(&ticket);
+            self.pending.put_empty(ticket);
             return Ok(());
         }
         self.pending.put(delivery, Some(ticket))

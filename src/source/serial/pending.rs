@@ -13,8 +13,11 @@ pub struct Pending {
     /// What found no room; nothing more is taken before it has.
     held: Option<(Delivery, Option<Ticket>)>,
     /// In the inbox or behind it, with the ticket of each that is to be acknowledged.
-    committing: VecDeque<(Receipt, Ticket)>,
+    committing: VecDeque<Awaited>,
 }
+
+/// Without a receipt: there is nothing to be stored, only its turn is waited for.
+type Awaited = (Option<Receipt>, Ticket);
 
 impl Pending {
     pub fn new(inbox: Inbox) -> Self {
@@ -42,11 +45,17 @@ impl Pending {
     /// Hands a delivery over, or keeps it until there is room. Without a ticket nobody waits to hear that it is stored.
     pub fn put(&mut self, delivery: Delivery, ticket: Option<Ticket>) -> Result<(), SourceError> {
         match self.inbox.try_put(delivery) {
-            Ok(receipt) => self.committing.extend(ticket.map(|ticket| (receipt, ticket))),
+            Ok(receipt) => self.committing.extend(ticket.map(|ticket| (Some(receipt), ticket))),
             Err(Refused::Full(delivery)) => self.held = Some((delivery, ticket)),
             Err(Refused::Closed) => return Err(SourceError::QueueStopped),
         }
         Ok(())
+    }
+
+    /// Takes a ticket for which nothing is to be stored. It is given back in its turn: what it repeats may still be on its
+    /// way.
+    pub fn put_empty(&mut self, ticket: Ticket) {
+        self.committing.push_back((None, ticket));
     }
 
     /// Lets go of what found no room; says whether there was any.
@@ -56,9 +65,7 @@ impl Pending {
 
     /// The ticket of the oldest delivery, once that is stored.
     pub fn stored(&mut self) -> Result<Option<Ticket>, SourceError> {
-        let Some(stored) = self.committing.front_mut().and_then(|(receipt, _)| receipt.now_or_never()) else {
-            return Ok(None);
-        };
+        let Some(stored) = first(&mut self.committing).now_or_never() else { return Ok(None) };
         stored?;
         Ok(self.committing.pop_front().map(|(_, ticket)| ticket))
     }
@@ -81,9 +88,10 @@ impl Pending {
     }
 }
 
-async fn first(committing: &mut VecDeque<(Receipt, Ticket)>) -> Result<(), SourceError> {
+async fn first(committing: &mut VecDeque<Awaited>) -> Result<(), SourceError> {
     match committing.front_mut() {
-        Some((receipt, _)) => Ok(receipt.await?),
+        Some((Some(receipt), _)) => Ok(receipt.await?),
+        Some((None, _)) => Ok(()),
         None => std::future::pending().await,
     }
 }
