@@ -95,6 +95,7 @@ fn each_dependency_touches_its_own_place() {
     only_in("sketches_ddsketch::", &["window/aggregate/quantile.rs"]);
     only_in("sqlparser::", &["window/sql/"]);
     only_in("influxdb_line_protocol::", &["decode/influx.rs"]);
+    only_in("csv_core::", &["decode/csv.rs"]);
     only_in("prost::", &["decode/sparkplug/"]);
     only_in("minicbor::", &["decode/cbor.rs", "decode/senml/cbor.rs"]);
 }
