@@ -99,6 +99,7 @@ fn each_dependency_touches_its_own_place() {
     only_in("glob::", &["source/port.rs"]);
     only_in("rustix::pty", &["simulate/pty.rs"]);
     only_in("influxdb_line_protocol::", &["decode/influx.rs"]);
+    only_in("csv_core::", &["decode/csv.rs"]);
     only_in("prost::", &["decode/sparkplug/"]);
     only_in("minicbor::", &["decode/cbor.rs", "decode/senml/cbor.rs"]);
 }

@@ -292,6 +292,8 @@ fn keys_that_do_nothing_are_noted() {
         ("format = \"raw\"\ntime = \"ts\"", "a raw payload has no fields"),
         ("format = \"senml-cbor\"\ndevice_field = \"id\"", "senml has its own words"),
         ("format = \"influx\"\ntime = \"ts\"", "a line of influx has its own place for the time"),
+        ("format = \"sparkplug\"\ntime = \"ts\"", "sparkplug has its own places"),
+        ("request_rebirth = true", "request_rebirth is for format"),
         ("columns = [\"a\"]", "columns are for format = \"csv\""),
         ("qos = 2", "asked for as 1"),
     ] {

@@ -69,7 +69,7 @@ pub struct Decoder {
     filter: Option<Pattern>,
     format: Format,
     /// Of CSV.
-    columns: Vec<String>,
+    lines: Option<csv::Lines>,
     /// Of Sparkplug.
     births: Births,
     places: Places,
@@ -121,7 +121,7 @@ impl Decoder {
         Self {
             gather: Gather::new(payload),
             format: payload.format,
-            columns: payload.columns.clone(),
+            lines: (payload.format == Format::Csv).then(|| csv::Lines::new(payload.columns.clone())),
             births: Births::default(),
             source,
             filter,
@@ -171,7 +171,7 @@ impl Decoder {
                 Format::SenmlCbor => senml::read_cbor(&mut pass),
                 Format::Influx => influx::read(&mut pass),
                 Format::Sparkplug => sparkplug::read(&mut pass, &mut self.births),
-                Format::Csv => csv::read(&mut pass, &self.columns),
+                Format::Csv => self.lines.iter_mut().for_each(|lines| lines.read(&mut pass)),
                 Format::Raw => {
                     let outcome = raw::one(payload, pass.gather);
                     pass.take(outcome, payload);
