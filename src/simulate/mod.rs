@@ -271,7 +271,7 @@ impl Run {
 
     /// What was done on the wires, and what the gateway has counted of it in this life.
     async fn wires(&self) -> anyhow::Result<report::Wires> {
-        let Some((_, (_, serial), (_, modbus))) = &self.played else { return Ok(report::Wires::default()) };
+        let Some(((), (_, serial), (_, modbus))) = &self.played else { return Ok(report::Wires::default()) };
         Ok(report::Wires {
             corrupt_frames: serial.corrupt,
             corrupt_frames_counted: self.gateway.sum("tidegate_source_frame_faults_total").await?,

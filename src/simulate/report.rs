@@ -338,6 +338,31 @@ mod tests {
     }
 
     #[test]
+    fn broken_frames_and_exceptions_have_to_be_counted_one_by_one() {
+        let check = Check::new(&[], Arc::new(Ledger::new(0, Micros(0))));
+        let verdict = |wires: Wires, kills: u64| {
+            let (counts, usage) = (Counts::default(), Usage::default());
+            let findings = Findings {
+                seed: 1,
+                check: &check,
+                committed: 0,
+                dead_letters: 0,
+                counts,
+                usage,
+                kills,
+                wires,
+                fault: None,
+            };
+            Report::new(&findings).verdict
+        };
+        let frames = Wires { corrupt_frames: 7, corrupt_frames_counted: 6, ..Wires::default() };
+        assert_eq!(verdict(frames, 0), "7 corrupt frames were sent and 6 counted");
+        let exceptions = Wires { exceptions: 2, exceptions_counted: 3, ..Wires::default() };
+        assert_eq!(verdict(exceptions, 0), "2 exceptions were sent and 3 counted");
+        assert_eq!(verdict(frames, 1), "no reading was generated", "a life that was killed took its counts with it");
+    }
+
+    #[test]
     fn what_was_given_up_is_not_held_against_the_windows() {
         let row = || {
             let series = Series { source: "window".into(), window: Some("w".into()), ..Series::default() };

@@ -265,7 +265,10 @@ mod tests {
 
     impl Scene {
         fn new() -> Self {
-            let sensor = Sensor::synthetic(1, 0, 10.0);
+            Self::of(Sensor::synthetic(1, 0, 10.0))
+        }
+
+        fn of(sensor: Sensor) -> Self {
             let ledger = Arc::new(Ledger::new(1, START));
             let series = Arc::new(Series { device: sensor.device.clone(), ..Series::default() });
             let readings = sensor.script(START).filter_map(|step| match step.what {
@@ -399,6 +402,39 @@ mod tests {
             assert_eq!((tally.unique, tally.corrupt), (99, 1));
             assert!(tally.first_fault.is_some());
         }
+    }
+
+    #[test]
+    fn what_a_serial_sensor_sends_again_may_come_later_and_is_missed_if_it_does_not() {
+        let mut scene = Scene::of(Sensor::serial(1, 0, 10.0));
+        scene.rows[5..30].rotate_left(1);
+        for (offset, row) in (0..).zip(&mut scene.rows) {
+            row.offset = offset;
+        }
+        scene.take(0..99);
+        let tally = scene.check.tally();
+        assert_eq!((tally.unique, tally.out_of_order, scene.check.lost()), (99, 0, 1));
+        scene.check.killed(START);
+        assert_eq!(scene.check.lost(), 1, "a kill is no excuse for what is sent until it is acknowledged");
+    }
+
+    #[test]
+    fn answers_of_meters_are_excused_by_a_kill_right_behind_them_and_by_nothing_else() {
+        let mut scene = Scene::of(Sensor::modbus(1, 0, 10.0));
+        // Their times are those of their arrival.
+        for row in &mut scene.rows {
+            row.time = START.0 + 100_000;
+        }
+        scene.take(0..90);
+        assert_eq!((scene.check.tally().unique, scene.check.tally().corrupt, scene.check.lost()), (90, 0, 10));
+        scene.check.killed(Micros(START.0 - 1));
+        scene.check.killed(Micros(START.0 + IN_HAND + 1));
+        assert_eq!((scene.check.lost(), scene.check.unprotected()), (10, 0));
+        scene.check.killed(Micros(START.0 + IN_HAND));
+        assert_eq!((scene.check.lost(), scene.check.unprotected()), (0, 10));
+        scene.rows[95].time = START.0 + STAMPED;
+        scene.take(90..100);
+        assert_eq!(scene.check.tally().corrupt, 1, "that is no time of its arrival");
     }
 
     #[test]

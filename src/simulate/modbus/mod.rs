@@ -29,6 +29,7 @@ const UNPLUGGED: Duration = Duration::from_millis(300);
 const DEVICE_FAILURE: u8 = 4;
 
 /// The configuration of a unit.
+#[must_use]
 pub fn unit(index: usize, poll: Duration) -> String {
     let register =
         |field: &str, rest: &str| format!("[[source.unit.register]]\nfield = \"{field}\"\ntable = \"input\"\n{rest}\n");
