@@ -1,7 +1,7 @@
 //! # Tidegate
 //!
-//! An edge gateway: telemetry from MQTT into a durable queue on disk, there into windows of event time, and from there
-//! in compressed batches to AWS Kinesis, through days offline.
+//! An edge gateway: telemetry from MQTT, serial lines and Modbus into a durable queue on disk, there into windows of
+//! event time, and from there in compressed batches to AWS Kinesis, through days offline.
 //!
 //! **The gateway is a deterministic fold over a durable log.** What the sensors said is the ground state;
 //! everything else can be computed again.
@@ -10,7 +10,7 @@
 //!  sensors ──▶ source ──▶ queue ══▶ window ──▶ batch ──▶ sink ──▶ Kinesis
 //!              (door)     (log)     (fold)     (seal)    (road)
 //!                           ▲          │                   │
-//!         PUBACK ◀──────────┘ fsync    └─▶ rows (a log)     └─▶ cursors
+//!    PUBACK, ACK ◀──────────┘ fsync    └─▶ rows (a log)     └─▶ cursors
 //! ```
 //!
 //! There is no online mode and no offline mode: a reading goes to the log, is acknowledged once the log is on

@@ -2,7 +2,7 @@
 //! HTTP.
 
 use std::collections::{HashMap, HashSet};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -10,6 +10,7 @@ use tidegate::reading::Value;
 use tidegate::simulate::stream::{Faults, Outage};
 use tidegate::simulate::windows::LIVE;
 
+use crate::serial;
 use crate::support::TempDir;
 use crate::support::gateway::{PATIENCE, tidegate};
 use crate::support::mosquitto::Mosquitto;
@@ -22,7 +23,32 @@ fn outage(start: u64, length: u64) -> Faults {
     Faults { outages: vec![outage], ..Faults::default() }
 }
 
-/// 1. A PUBACK leaves only after the reading it answers is on stable storage (fsync has returned).
+/// From now on every fsync of the process fails; `None`: there is nothing to do it with.
+async fn failing_fsyncs(pid: u32) -> Option<Child> {
+    let tracer = Command::new("strace")
+        .args(["-f", "-q", "-e", "trace=fdatasync,fsync", "-e", "inject=fdatasync,fsync:error=EIO", "-p"])
+        .arg(pid.to_string())
+        .stderr(Stdio::null())
+        .spawn();
+    let tracer = match tracer {
+        Ok(tracer) => tracer,
+        Err(error) => {
+            assert!(std::env::var_os("CI").is_none(), "strace is missing: {error}");
+            eprintln!("SKIPPED: no strace; `bash tests/run` installs it");
+            return None;
+        }
+    };
+    let status = format!("/proc/{pid}/status");
+    let until = Instant::now() + PATIENCE;
+    while std::fs::read_to_string(&status).unwrap().contains("TracerPid:\t0\n") {
+        assert!(Instant::now() < until, "strace does not attach");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Some(tracer)
+}
+
+/// 1. A PUBACK, or an ACK on a serial line, leaves only after the reading it answers is on stable storage (fsync has
+///    returned).
 ///
 /// Once every fsync fails, the broker must not see a PUBACK any more, and the process must end.
 #[tokio::test(flavor = "multi_thread")]
@@ -34,24 +60,7 @@ async fn a_puback_leaves_only_after_the_fsync() {
     scene.readings(1).await;
     assert_eq!(scene.broker.lines(&["Received PUBACK from promise-1"]).len(), 1);
 
-    let pid = scene.gateway.pid().to_string();
-    let tracer = Command::new("strace")
-        .args(["-f", "-q", "-e", "trace=fdatasync,fsync", "-e", "inject=fdatasync,fsync:error=EIO", "-p", &pid])
-        .stderr(Stdio::null())
-        .spawn();
-    let mut tracer = match tracer {
-        Ok(tracer) => tracer,
-        Err(error) => {
-            assert!(std::env::var_os("CI").is_none(), "strace is missing: {error}");
-            return eprintln!("SKIPPED: no strace; `bash tests/run` installs it");
-        }
-    };
-    let status = format!("/proc/{pid}/status");
-    let until = Instant::now() + PATIENCE;
-    while std::fs::read_to_string(&status).unwrap().contains("TracerPid:\t0\n") {
-        assert!(Instant::now() < until, "strace does not attach");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let Some(mut tracer) = failing_fsyncs(scene.gateway.pid()).await else { return };
     scene.broker.publish("sensors/a/telemetry", br#"{"x":2}"#, &[]);
     let ended = scene.gateway.wait();
     tracer.wait().unwrap();
@@ -63,6 +72,34 @@ async fn a_puback_leaves_only_after_the_fsync() {
     scene.gateway.start().await;
     let readings = scene.readings(2).await;
     assert_eq!(readings.last().unwrap(), &("a".to_owned(), json!({ "x": 2 })));
+}
+
+/// The same on a serial line: once every fsync fails, the sensor sees no ACK any more, and still holds its reading.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ack_on_a_serial_line_leaves_only_after_the_fsync() {
+    let (mut scene, mut sensor) = serial::lives::scene("promise-1-serial", QUICK).await;
+    scene.gateway.start().await;
+    sensor.measure();
+    sensor.all_is_acknowledged().await;
+
+    let Some(mut tracer) = failing_fsyncs(scene.gateway.pid()).await else { return };
+    sensor.measure();
+    let before = sensor.acknowledged.clone();
+    let until = Instant::now() + PATIENCE;
+    while !scene.gateway.has_ended() {
+        sensor.play(Duration::from_millis(10)).await;
+        assert!(Instant::now() < until, "the gateway goes on");
+    }
+    let ended = scene.gateway.wait();
+    tracer.wait().unwrap();
+    sensor.play(Duration::from_millis(100)).await;
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.stderr);
+    assert_eq!((sensor.held(), &sensor.acknowledged), (1, &before), "it was sent, and never acknowledged");
+
+    scene.gateway.start().await;
+    sensor.all_is_acknowledged().await;
+    let readings = scene.readings(2).await;
+    assert!(readings.iter().any(|reading| *reading == ("boiler".to_owned(), json!({ "n": 1 }))), "{readings:?}");
 }
 
 /// 2. A gateway killed at any moment delivers, once it runs again, everything it acknowledged.

@@ -83,6 +83,34 @@ fn outage_throttles_and_a_kill_lose_nothing() {
     windows_are_right(&report, 100);
 }
 
+/// Noise, cut frames, flipped bits and unplugging; meters that refuse.
+#[test]
+fn bad_wires_lose_nothing_and_what_came_broken_is_counted() {
+    let sensors = ["--mqtt-sensors", "2", "--serial-sensors", "6", "--modbus-units", "3", "--rate", "20"];
+    let (code, report) = simulate(&[&["--duration", "8s", "--seed", "5"][..], &sensors].concat());
+    assert_eq!((code, &report["verdict"]), (Some(0), &"ok".into()), "{report}");
+    assert_eq!(report["delivered"]["lost"], 0, "{report}");
+    assert_eq!(report["delivered"]["unique"], report["generated"]["readings"], "{report}");
+    let wires = &report["wires"];
+    for (done, least) in [("corrupt_frames", 20), ("exceptions", 1)] {
+        assert!(wires[done].as_u64().unwrap() >= least, "{report}");
+        assert_eq!(wires[done], wires[format!("{done}_counted")], "{report}");
+    }
+    assert!(wires["unplugged"].as_u64().unwrap() >= 3, "{report}");
+    windows_are_right(&report, 100);
+}
+
+#[test]
+fn bad_wires_and_kills_lose_nothing_that_was_acknowledged() {
+    let sensors = ["--mqtt-sensors", "2", "--serial-sensors", "6", "--modbus-units", "3", "--rate", "20"];
+    let kills = ["--kill-after", "1.5", "--kill-after", "3", "--kill-after", "4.2"];
+    let (code, report) = simulate(&[&["--duration", "6s", "--seed", "6"][..], &sensors, &kills].concat());
+    assert_eq!((code, &report["verdict"]), (Some(0), &"ok".into()), "{report}");
+    let count = |what: &str| report["delivered"][what].as_u64().unwrap();
+    assert_eq!(count("lost"), 0, "{report}");
+    assert_eq!(count("unique") + count("unprotected"), report["generated"]["readings"], "{report}");
+}
+
 /// The check finds what it looks for: a stream that lies once is found out.
 #[test]
 fn a_stream_that_loses_changes_or_reorders_a_record_is_found_out() {
@@ -188,10 +216,10 @@ fn what_cannot_be_simulated_is_refused_with_a_sentence() {
     std::fs::write(dir.path.join("old"), "").unwrap();
     let kept = tidegate(&["simulate", "--keep", dir.path.to_str().unwrap()]);
     assert!(String::from_utf8_lossy(&kept.stderr).contains("is not empty: name a new directory"), "{kept:?}");
-    let nobody = tidegate(&["simulate", "--mqtt-sensors", "0"]);
+    let nobody = tidegate(&["simulate", "--mqtt-sensors", "0", "--serial-sensors", "0"]);
     assert!(String::from_utf8_lossy(&nobody.stderr).contains("there is no sensor"), "{nobody:?}");
-    let later = tidegate(&["simulate", "--serial-sensors", "2"]);
-    assert!(later.status.code() == Some(2) && String::from_utf8_lossy(&later.stderr).contains("--serial-sensors"));
+    let many = tidegate(&["simulate", "--modbus-units", "248"]);
+    assert!(many.status.code() == Some(2) && String::from_utf8_lossy(&many.stderr).contains("247"), "{many:?}");
     let nowhere = tidegate(&["simulate", "--endpoint", "foo"]);
     assert!(String::from_utf8_lossy(&nowhere.stderr).contains("write http://HOST:PORT"), "{nowhere:?}");
 }

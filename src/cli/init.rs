@@ -85,6 +85,45 @@ url = "mqtt://127.0.0.1:1883"       # mqtts:// for TLS
   # deadband = { temp = 0.1 }       # reported when it has moved by more than that
   # heartbeat = "5m"                # and after so long all the same
 
+# [[source]]
+# type = "serial"
+# name = "boiler"
+# port = "/dev/serial/by-id/usb-*"  # a path, or a pattern that one device fits
+# baud = 115200
+# data_bits = 8
+# parity = "none"                   # or "odd", "even"
+# stop_bits = 1
+# flow_control = "none"             # or "hardware", or "software" for lines
+# framing = "cobs"                  # acknowledged frames; "lines": a payload a line
+# max_frame = 4096                  # bytes of a payload
+# format = "json"                   # with device_field and time as above
+# device = "boiler-1"               # where neither the payload nor the sensor's HELLO names it
+
+# [[source]]
+# type = "modbus"
+# name = "meters"
+# transport = "rtu"                 # with port, baud and parity; "tcp": with address = "10.0.0.5:502"
+# port = "/dev/ttyUSB1"
+# baud = 9600
+# timeout = "500ms"                 # how long an answer may take
+# gap = "5ms"                       # silence between requests
+#   [[source.unit]]
+#   unit = 1
+#   device = "meter-1"
+#   poll = "1s"
+#     [[source.unit.register]]
+#     field = "voltage"
+#     table = "input"               # or "holding", "coil", "discrete"
+#     address = 0                   # from zero; "30001" as manuals print it
+#     type = "f32"                  # u16 i16 u32 i32 u64 i64 f32 f64 bool text(n)
+#     order = "abcd"                # or "cdab", "badc", "dcba"
+#     scale = 0.1
+#     offset = 0.0
+#     [[source.unit.register]]
+#     field = "alarm"
+#     address = "40007"
+#     bit = 3                       # of a register
+
 [queue]
 # max_bytes = "2GiB"                # of disk, for everything
 # min_free = "256MiB"               # of the disk; below it the queue counts as full
@@ -158,7 +197,7 @@ mod tests {
 
     /// A commented key as if it were set.
     fn uncommented(line: &str) -> String {
-        match line.trim_start().strip_prefix("# ") {
+        match line.trim_start().strip_prefix("# ").map(str::trim_start) {
             Some(section) if section.starts_with('[') => section.to_owned(),
             Some(key) if key.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')) => key.to_owned(),
             _ => line.to_owned(),

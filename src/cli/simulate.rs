@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{ask, load};
 use crate::gateway;
 use crate::simulate::fleet::Target;
-use crate::simulate::gateway::Place;
+use crate::simulate::gateway::{Place, Wires};
 use crate::simulate::replay::Rows;
 use crate::simulate::sensor::Sensor;
 use crate::simulate::stream::{Deed, Faults, Outage, Sabotage};
@@ -35,6 +35,12 @@ pub struct Args {
     /// How many sensors publish over MQTT [default: 20; with --replay 0]
     #[arg(long, value_name = "N")]
     mqtt_sensors: Option<usize>,
+    /// How many sensors send frames over a serial line each [default: 4; with --replay 0]
+    #[arg(long, value_name = "N")]
+    serial_sensors: Option<usize>,
+    /// How many meters are polled by Modbus on one line
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u8).range(..=247))]
+    modbus_units: u8,
     /// Readings a second of each sensor
     #[arg(long, default_value_t = 10.0, value_name = "HZ", value_parser = rate)]
     rate: f64,
@@ -82,6 +88,8 @@ pub struct Args {
     real_stream: bool,
     #[arg(long, hide = true, requires = "as_gateway")]
     recorded: bool,
+    #[arg(long, hide = true, requires = "as_gateway")]
+    wires: Option<PathBuf>,
     /// Has the simulated stream lie once, to try the check.
     #[arg(long, hide = true, value_parser = sabotage, conflicts_with = "endpoint")]
     sabotage: Option<Sabotage>,
@@ -93,10 +101,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     // Found out before anything starts; the gateway reads it again.
     args.config.as_deref().map(load::load).transpose()?;
-    // Gone with its name at the end of this function.
-    let temporary = Temporary::new()?;
+    // Gone with their names at the end of this function.
+    let (temporary, wires) = (Temporary::new()?, Temporary::new()?);
     let dir = args.keep.as_deref().map_or(Ok(temporary.0.clone()), keep)?;
-    let settings = settings(&args, dir)?;
+    let settings = settings(&args, dir, wires.0.clone())?;
     let (until, bar) = (settings.duration, bar(settings.duration));
     let runtime = tokio::runtime::Runtime::new()?;
     let report = runtime.block_on(async {
@@ -133,6 +141,7 @@ fn place(args: &Args) -> Option<Place> {
         data_dir: args.keep.clone()?,
         config: args.config.clone(),
         recorded: args.recorded,
+        wires: wires(args, args.wires.clone().unwrap_or_default()),
     })
 }
 
@@ -149,9 +158,27 @@ fn run_gateway(place: &Place) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn settings(args: &Args, dir: PathBuf) -> anyhow::Result<Settings> {
-    let synthetic = args.mqtt_sensors.unwrap_or(if args.replay.is_empty() { 20 } else { 0 });
-    let mut sensors: Vec<Sensor> = (0..synthetic).map(|index| Sensor::synthetic(args.seed, index, args.rate)).collect();
+/// The simulated ports in this directory.
+fn wires(args: &Args, dir: PathBuf) -> Wires {
+    let serial = args.serial_sensors.unwrap_or(if args.replay.is_empty() { 4 } else { 0 });
+    Wires { dir, serial, modbus: args.modbus_units.into(), poll: poll(args.rate) }
+}
+
+/// No meter is polled more often than may be configured.
+fn poll(rate: f64) -> Duration {
+    Duration::try_from_secs_f64(rate.recip())
+        .unwrap_or(Duration::MAX)
+        .clamp(Duration::from_millis(10), Duration::from_hours(24))
+}
+
+fn settings(args: &Args, dir: PathBuf, wires_dir: PathBuf) -> anyhow::Result<Settings> {
+    let wires = wires(args, wires_dir);
+    let published = args.mqtt_sensors.unwrap_or(if args.replay.is_empty() { 20 } else { 0 });
+    let published = (0..published).map(|index| Sensor::synthetic(args.seed, index, args.rate));
+    let framed = (0..wires.serial).map(|index| Sensor::serial(args.seed, index, args.rate));
+    let asked = (0..wires.modbus).map(|index| Sensor::modbus(args.seed, index, args.rate));
+    let mut sensors: Vec<Sensor> = published.chain(framed).chain(asked).collect();
+    let synthetic = sensors.len();
     for file in &args.replay {
         let stem = file.file_stem().unwrap_or(file.as_os_str()).to_string_lossy();
         let device = stem.replace(['/', '+', '#'], "_");
@@ -161,7 +188,7 @@ fn settings(args: &Args, dir: PathBuf) -> anyhow::Result<Settings> {
         sensors.push(Sensor::replay(device.into(), Arc::new(Rows::load(file)?), args.speed));
     }
     if sensors.is_empty() {
-        bail!("there is no sensor: give --mqtt-sensors or --replay");
+        bail!("there is no sensor: give --mqtt-sensors, --serial-sensors, --modbus-units or --replay");
     }
     let default = (args.replay.is_empty() || synthetic > 0).then_some(Duration::from_secs(20));
     let faults = Faults {
@@ -181,6 +208,7 @@ fn settings(args: &Args, dir: PathBuf) -> anyhow::Result<Settings> {
         mqtt: args.mqtt.clone(),
         endpoint: args.endpoint.clone(),
         dir,
+        wires,
     })
 }
 

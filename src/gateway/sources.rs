@@ -43,7 +43,7 @@ pub fn start(
             };
             let ended = match source {
                 config::Source::Mqtt(mqtt) => mqtt::run(mqtt, &id, &dir, inbox, says, metrics, stopped).await,
-                config::Source::Serial(serial) => serial::run(serial, inbox, says, metrics, stopped).await,
+                config::Source::Serial(serial) => serial::run(serial, &dir, inbox, says, metrics, stopped).await,
                 config::Source::Modbus(modbus) => modbus::run(modbus, inbox, says, metrics, stopped).await,
             };
             ended.map_err(|source| GatewayError::Source { name, source })

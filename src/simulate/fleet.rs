@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::sensor::{Script, Sensor, Step, What};
+use super::sensor::{Link, Script, Sensor, Step, What};
 use crate::clock::Clock;
 use crate::reading::Micros;
 
@@ -42,6 +42,8 @@ pub enum FleetError {
     Client(#[from] ClientError),
     #[error("`{0}` cannot be part of a topic")]
     Topic(Arc<str>),
+    #[error("a simulated port failed: {0}")]
+    Wire(#[from] std::io::Error),
 }
 
 /// The broker the sensors publish to.
@@ -132,6 +134,10 @@ impl Ledger {
         self.corrupt.load(Ordering::Relaxed)
     }
 
+    pub(super) fn enter_corrupt(&self) {
+        self.corrupt.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Enters one reading; the fleet does, and tests that have none.
     pub(super) fn enter(&self, sensor: usize, now: Micros) {
         self.moments(sensor).push(((now.0 - self.start.0) / 1_000).max(0) as u32);
@@ -154,7 +160,7 @@ pub async fn open_session(target: &Target, client_id: &str, filter: &str) -> Res
     Ok(())
 }
 
-/// Publishes everything that is due until `duration` or the scripts are over.
+/// Publishes everything of the sensors that publish, as it is due, until `duration` or the scripts are over.
 pub async fn play(
     sensors: &[Sensor],
     target: &Target,
@@ -162,11 +168,12 @@ pub async fn play(
     ledger: &Arc<Ledger>,
 ) -> Result<(), FleetError> {
     let start = Instant::now();
-    let connections = sensors.len().clamp(1, CONNECTIONS_MAX);
+    let sensors: Vec<_> = sensors.iter().enumerate().filter(|(_, sensor)| sensor.link == Link::Mqtt).collect();
+    let connections = sensors.len().min(CONNECTIONS_MAX);
     let mut players = JoinSet::new();
     for connection in 0..connections {
         let mut player = Player { ledger: ledger.clone(), start, until: duration, parts: Vec::new() };
-        for (index, sensor) in sensors.iter().enumerate().skip(connection).step_by(connections) {
+        for (index, sensor) in sensors.iter().copied().skip(connection).step_by(connections) {
             let topic = ValidatedTopic::new(sensor.topic()).map_err(|_| FleetError::Topic(sensor.device.clone()))?;
             player.parts.push(Part { index, topic, script: sensor.script(ledger.start) });
         }
@@ -236,7 +243,7 @@ impl Player {
                 sent.payload()
             }
             What::Corrupt(bytes) => {
-                self.ledger.corrupt.fetch_add(1, Ordering::Relaxed);
+                self.ledger.enter_corrupt();
                 bytes
             }
         }

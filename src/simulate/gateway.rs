@@ -34,6 +34,59 @@ pub struct Place {
     pub config: Option<PathBuf>,
     /// Whether there are sensors that replay files: event times are not those of the clock on the wall.
     pub recorded: bool,
+    pub wires: Wires,
+}
+
+/// The simulated ports.
+#[derive(Clone, Debug, Default)]
+pub struct Wires {
+    /// Where they are found.
+    pub dir: PathBuf,
+    /// Sensors on a serial line each.
+    pub serial: usize,
+    /// Meters on one line, and how often each is polled.
+    pub modbus: usize,
+    pub poll: Duration,
+}
+
+impl Wires {
+    /// The port of a serial sensor.
+    #[must_use]
+    pub fn serial_port(&self, index: usize) -> PathBuf {
+        self.dir.join(format!("serial-{index:03}"))
+    }
+
+    /// The port of the meters.
+    #[must_use]
+    pub fn modbus_port(&self) -> PathBuf {
+        self.dir.join("meters")
+    }
+
+    /// A name of its own for the source of a serial sensor; the device is what its HELLO says.
+    fn sources(&self) -> String {
+        let mut text = String::new();
+        for index in 0..self.serial {
+            text += &format!(
+                "[[source]]\ntype = \"serial\"\nname = \"line-{index:03}\"\nport = \"{}\"\nframing = \"cobs\"\n\
+                 time = \"{}\"\n",
+                self.serial_port(index).display(),
+                super::sensor::TIME
+            );
+        }
+        if self.modbus > 0 {
+            // Nobody here is silent for good: a machine that stands still for a while is not to lose an answer by it.
+            let port = self.modbus_port();
+            text += &format!(
+                "[[source]]\ntype = \"modbus\"\nname = \"meters\"\ntransport = \"rtu\"\nport = \"{}\"\n\
+                 timeout = \"2s\"\ngap = \"1ms\"\n",
+                port.display()
+            );
+        }
+        for index in 0..self.modbus {
+            text += &super::modbus::unit(index, self.poll);
+        }
+        text
+    }
 }
 
 impl Place {
@@ -44,11 +97,12 @@ impl Place {
             "[gateway]\nid = \"{name}\"\n\
              [[source]]\ntype = \"mqtt\"\nname = \"fleet\"\nurl = \"{broker}\"\nclient_id = \"{name}\"\n\
              [[source.subscribe]]\nfilter = \"{FILTER}\"\ntopic = \"sensors/{{device}}/telemetry\"\nformat = \"json\"\n\
-             time = \"{}\"\n\
+             time = \"{}\"\n{wires}\
              [kinesis]\nstream = \"{STREAM}\"\nregion = \"{region}\"\nbackoff = {{ base = \"100ms\", max = \"2s\" }}\n\
              {windows}",
             super::sensor::TIME,
             windows = if self.recorded { windows::RECORDED } else { windows::LIVE },
+            wires = self.wires.sources(),
             name = self.name,
             broker = self.broker,
             region = std::env::var("AWS_REGION").unwrap_or_else(|_| "eu-west-1".to_owned()),
@@ -83,6 +137,9 @@ impl Place {
         if self.recorded {
             command.arg("--recorded");
         }
+        let Wires { dir, serial, modbus, poll } = &self.wires;
+        command.args(["--serial-sensors", &serial.to_string(), "--modbus-units", &modbus.to_string()]);
+        command.args(["--rate", &poll.as_secs_f64().recip().to_string(), "--wires"]).arg(dir);
         if self.real_stream {
             command.arg("--real-stream");
         } else {
@@ -163,10 +220,15 @@ impl Gateway {
     /// How many readings it says it has committed in all its lives; what it did between the last question and a
     /// kill it could tell nobody.
     pub async fn committed(&self) -> anyhow::Result<u64> {
+        Ok(self.committed_past + self.sum(r#"tidegate_readings_total{outcome="committed""#).await?)
+    }
+
+    /// The sum of all metrics whose text begins so, of this life.
+    pub async fn sum(&self, beginning: &str) -> anyhow::Result<u64> {
         let text = String::from_utf8(self.ask("/metrics").await?)?;
-        let counts = text.lines().filter(|line| line.starts_with(r#"tidegate_readings_total{outcome="committed""#));
+        let counts = text.lines().filter(|line| line.starts_with(beginning));
         let counts = counts.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
-        Ok(self.committed_past + counts.sum::<f64>() as u64)
+        Ok(counts.sum::<f64>() as u64)
     }
 
     /// Has every window that is open close.
@@ -233,6 +295,7 @@ mod tests {
             data_dir: "/tmp/simulated".into(),
             config,
             recorded: false,
+            wires: Wires { dir: "/tmp/wires".into(), serial: 2, modbus: 2, poll: Duration::from_millis(100) },
         }
     }
 

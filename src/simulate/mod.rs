@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   fleet ──MQTT──▶ broker ──MQTT──▶ gateway (a process) ──HTTP──▶ stream ──▶ check ──▶ report
+//!     ├──────── serial lines, Modbus ──▶──┘                                     │
 //!     └───────────────── ledger of what was generated ──────────────────────────┘
 //! ```
 //!
@@ -36,7 +37,8 @@ use tokio::time::Instant;
 use broker::Broker;
 use cloud::{Cloud, Real};
 use fleet::{FleetError, Ledger, Target};
-use gateway::{Gateway, Place};
+use gateway::{Gateway, Place, Wires};
+use pty::Pty;
 use report::{Findings, Report};
 use sensor::Sensor;
 use stream::{Faults, Stream};
@@ -74,6 +76,8 @@ pub struct Settings {
     pub endpoint: Option<String>,
     /// The gateway's data directory: exists, and stays.
     pub dir: PathBuf,
+    /// The simulated ports, in a directory that exists.
+    pub wires: Wires,
 }
 
 /// How far a run is.
@@ -113,6 +117,7 @@ pub async fn run(mut settings: Settings, mut tell: impl FnMut(Progress)) -> anyh
         data_dir: settings.dir.clone(),
         config: settings.config.clone(),
         recorded: settings.sensors.iter().any(Sensor::is_recorded),
+        wires: settings.wires.clone(),
     };
     let Ok(config) = place.config() else { anyhow::bail!("the configuration has changed since the start") };
     let evidence = Evidence::of(config.windows.into_iter().map(|window| window.spec).collect());
@@ -128,11 +133,20 @@ pub async fn run(mut settings: Settings, mut tell: impl FnMut(Progress)) -> anyh
         kills: 0,
         closed: None,
         judged: None,
+        played: None,
     };
-    let (sensors, duration) = (settings.sensors, settings.duration);
-    let fleet = tokio::spawn(async move { fleet::play(&sensors, &target, duration, &ledger).await });
+    let (sensors, wires, duration) = (settings.sensors, settings.wires, settings.duration);
+    let fleet = tokio::spawn(async move {
+        let line = wires.modbus_port();
+        tokio::try_join!(
+            fleet::play(&sensors, &target, duration, &ledger),
+            serial::play(&sensors, &wires, seed, duration, &ledger),
+            modbus::play(&sensors, line, seed, duration.unwrap_or_default(), ledger.clone()),
+        )
+    });
     let mut fault = run.watch(fleet, &mut tell).await?;
     let (committed, dead_letters) = run.count().await?;
+    let wires = run.wires().await?;
     let ended = run.gateway.stop(STOP_PATIENCE).await?;
     if !ended.success() {
         fault.get_or_insert(format!("the gateway ended with {ended} when it was asked to stop"));
@@ -146,6 +160,7 @@ pub async fn run(mut settings: Settings, mut tell: impl FnMut(Progress)) -> anyh
         counts: run.cloud.counts(),
         usage: run.gateway.usage(),
         kills: run.kills,
+        wires,
         fault,
     }))
 }
@@ -164,14 +179,18 @@ struct Run {
     closed: Option<Instant>,
     /// How many rows had arrived when they were compared last with what should come.
     judged: Option<u64>,
+    /// What became of the fleet; its lines stay plugged in.
+    played: Option<Played>,
 }
+
+type Played = ((), (Vec<Pty>, serial::Done), (Option<Pty>, modbus::Done));
 
 impl Run {
     /// Looks on, and kills when it is time to, until all that was generated has arrived. Says what went wrong if it
     /// did not.
     async fn watch(
         &mut self,
-        mut fleet: JoinHandle<Result<(), FleetError>>,
+        mut fleet: JoinHandle<Result<Played, FleetError>>,
         tell: &mut impl FnMut(Progress),
     ) -> anyhow::Result<Option<String>> {
         let mut tick = tokio::time::interval(TICK);
@@ -180,7 +199,7 @@ impl Run {
             tokio::select! {
                 _ = tick.tick() => {}
                 played = &mut fleet, if sending => {
-                    played.context("the fleet broke down")??;
+                    self.played = Some(played.context("the fleet broke down")??);
                     sending = false;
                 }
             }
@@ -192,6 +211,7 @@ impl Run {
             if self.kills_to_come.front().is_some_and(|at| self.start.elapsed() >= *at) {
                 self.kills_to_come.pop_front();
                 self.kills += 1;
+                self.check.killed(Clock::System.now().wall);
                 self.gateway.kill_and_restart().await?;
             }
             let progress = self.progress(sending);
@@ -253,6 +273,18 @@ impl Run {
             kills: self.kills,
             sending,
         }
+    }
+
+    /// What was done on the wires, and what the gateway has counted of it in this life.
+    async fn wires(&self) -> anyhow::Result<report::Wires> {
+        let Some(((), (_, serial), (_, modbus))) = &self.played else { return Ok(report::Wires::default()) };
+        Ok(report::Wires {
+            corrupt_frames: serial.corrupt,
+            corrupt_frames_counted: self.gateway.sum("tidegate_source_frame_faults_total").await?,
+            exceptions: modbus.exceptions,
+            exceptions_counted: self.gateway.sum(r#"tidegate_modbus_faults_total{fault="exception""#).await?,
+            unplugged: serial.unplugged + modbus.unplugged,
+        })
     }
 
     /// How many readings the gateway has committed, and how many dead letters it keeps.

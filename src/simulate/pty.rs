@@ -52,13 +52,20 @@ impl Pty {
         }
     }
 
+    /// Waits until the line has taken some of it.
+    pub async fn write_some(&self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            let mut ready = self.ours.writable().await?;
+            if let Ok(written) = ready.try_io(|ours| Ok(rustix::io::write(ours, bytes)?)) {
+                return written;
+            }
+        }
+    }
+
     /// Waits until the line has taken all of it.
     pub async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            let mut ready = self.ours.writable().await?;
-            if let Ok(written) = ready.try_io(|ours| Ok(rustix::io::write(ours, bytes)?)) {
-                bytes = &bytes[written?..];
-            }
+            bytes = &bytes[self.write_some(bytes).await?..];
         }
         Ok(())
     }

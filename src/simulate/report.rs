@@ -17,7 +17,7 @@ pub struct Report {
     /// Readings that the gateway says it made durable, repeats included. Of the last moments before a kill it cannot
     /// tell.
     pub committed: u64,
-    /// Readings committed twice because the broker sent them twice.
+    /// Readings committed twice because the broker or a sensor sent them twice.
     pub door_repeats: u64,
     pub delivered: Delivered,
     /// Holes in a lane that the consumer saw.
@@ -35,6 +35,7 @@ pub struct Report {
     pub cpu_seconds: f64,
     pub disk_bytes_written: u64,
     pub kills: u64,
+    pub wires: Wires,
     /// `ok`, or the first thing that is wrong.
     pub verdict: String,
 }
@@ -51,8 +52,22 @@ pub struct Delivered {
     pub duplicates: u64,
     pub lost: u64,
     pub out_of_order: u64,
+    /// Answers of meters that a kill took with it: nothing keeps those before the commit.
+    pub unprotected: u64,
     /// Arrived otherwise than they were generated.
     pub corrupt: u64,
+}
+
+/// What was done to the gateway on serial lines, and what it counted of it since it was started last.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Wires {
+    /// Noise, frames that were cut, frames with a flipped bit.
+    pub corrupt_frames: u64,
+    pub corrupt_frames_counted: u64,
+    /// Of meters.
+    pub exceptions: u64,
+    pub exceptions_counted: u64,
+    pub unplugged: u64,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -97,6 +112,7 @@ pub struct Findings<'a> {
     pub counts: Counts,
     pub usage: Usage,
     pub kills: u64,
+    pub wires: Wires,
     /// Why the run ended before everything had arrived, or ended badly.
     pub fault: Option<String>,
 }
@@ -118,6 +134,7 @@ impl Report {
                 duplicates: tally.duplicates,
                 lost: check.lost(),
                 out_of_order: tally.out_of_order,
+                unprotected: check.unprotected(),
                 corrupt: tally.corrupt,
             },
             gaps: check.consumer().holes().len() as u64,
@@ -138,6 +155,7 @@ impl Report {
             cpu_seconds: rounded(usage.cpu_seconds),
             disk_bytes_written: usage.disk_bytes_written,
             kills: findings.kills,
+            wires: findings.wires,
             verdict: String::new(),
         };
         let wrong = report.wrong(check, &judgement).or_else(|| findings.fault.clone());
@@ -170,6 +188,15 @@ impl Report {
             _ if self.dead_letters < self.generated.corrupt => Some(format!(
                 "{} corrupt payloads were sent and {} dead letters kept",
                 self.generated.corrupt, self.dead_letters
+            )),
+            // A life that was ended took its counts with it.
+            _ if self.kills == 0 && self.wires.corrupt_frames != self.wires.corrupt_frames_counted => Some(format!(
+                "{} corrupt frames were sent and {} counted",
+                self.wires.corrupt_frames, self.wires.corrupt_frames_counted
+            )),
+            _ if self.kills == 0 && self.wires.exceptions != self.wires.exceptions_counted => Some(format!(
+                "{} exceptions were sent and {} counted",
+                self.wires.exceptions, self.wires.exceptions_counted
             )),
             _ if self.generated.readings == 0 => Some("no reading was generated".to_owned()),
             // With kills the gateway cannot tell all it committed; what it left unsaid may not be less than nothing.
@@ -232,7 +259,7 @@ impl fmt::Display for Report {
             "generated  {} readings, {} corrupt payloads (seed {})",
             generated.readings, generated.corrupt, self.seed
         )?;
-        writeln!(f, "committed  {}, {} of them sent twice by the broker", self.committed, self.door_repeats)?;
+        writeln!(f, "committed  {}, {} of them sent twice", self.committed, self.door_repeats)?;
         writeln!(
             f,
             "delivered  {} readings, {} lost, {} out of order; {} repeats recognised, {} gaps, {} dead letters",
@@ -243,6 +270,14 @@ impl fmt::Display for Report {
             self.gaps,
             self.dead_letters
         )?;
+        let Wires { corrupt_frames, corrupt_frames_counted, exceptions, exceptions_counted, unplugged } = self.wires;
+        if corrupt_frames + exceptions + unplugged > 0 {
+            writeln!(
+                f,
+                "wires      {corrupt_frames} corrupt frames, {corrupt_frames_counted} counted; {exceptions} exceptions, \
+                 {exceptions_counted} counted; unplugged {unplugged} times"
+            )?;
+        }
         writeln!(f, "windows    {}", self.windows)?;
         writeln!(
             f,
@@ -300,6 +335,31 @@ mod tests {
         };
         let data = encode_record(&envelope, &body).into();
         Record { shard: 0, sequence: 1, partition_key: "k".to_owned(), data, arrived: Micros(0) }
+    }
+
+    #[test]
+    fn broken_frames_and_exceptions_have_to_be_counted_one_by_one() {
+        let check = Check::new(&[], Arc::new(Ledger::new(0, Micros(0))));
+        let verdict = |wires: Wires, kills: u64| {
+            let (counts, usage) = (Counts::default(), Usage::default());
+            let findings = Findings {
+                seed: 1,
+                check: &check,
+                committed: 0,
+                dead_letters: 0,
+                counts,
+                usage,
+                kills,
+                wires,
+                fault: None,
+            };
+            Report::new(&findings).verdict
+        };
+        let frames = Wires { corrupt_frames: 7, corrupt_frames_counted: 6, ..Wires::default() };
+        assert_eq!(verdict(frames, 0), "7 corrupt frames were sent and 6 counted");
+        let exceptions = Wires { exceptions: 2, exceptions_counted: 3, ..Wires::default() };
+        assert_eq!(verdict(exceptions, 0), "2 exceptions were sent and 3 counted");
+        assert_eq!(verdict(frames, 1), "no reading was generated", "a life that was killed took its counts with it");
     }
 
     #[test]

@@ -35,7 +35,20 @@ const JITTER_MS: i64 = 3;
 #[derive(Clone, Debug)]
 pub struct Sensor {
     pub device: Arc<str>,
+    pub link: Link,
     kind: Kind,
+}
+
+/// How what it measures comes to the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// Published, in order, with the time of the measurement.
+    Mqtt,
+    /// Framed, and sent again until it is acknowledged: what is sent again may come behind what followed it.
+    Serial,
+    /// Asked for: a reading for each answer, at the time of its arrival. What a gateway had in hand when it was killed is
+    /// gone.
+    Modbus,
 }
 
 #[derive(Clone, Debug)]
@@ -103,13 +116,27 @@ impl Sensor {
         // Seeds side by side give alike beginnings; a stride of large odd numbers does not.
         let seed = fleet_seed.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(index as u64);
         let kind = Kind::Synthetic { seed, period: Duration::from_secs_f64(1.0 / rate) };
-        Self { device: format!("sensor-{index:03}").into(), kind }
+        Self { device: format!("sensor-{index:03}").into(), link: Link::Mqtt, kind }
+    }
+
+    /// The same on a serial line.
+    #[must_use]
+    pub fn serial(fleet_seed: u64, index: usize, rate: f64) -> Self {
+        let device = format!("serial-{index:03}").into();
+        Self { device, link: Link::Serial, ..Self::synthetic(!fleet_seed, index, rate) }
+    }
+
+    /// The same as a meter that is polled.
+    #[must_use]
+    pub fn modbus(fleet_seed: u64, index: usize, rate: f64) -> Self {
+        let device = format!("meter-{index:03}").into();
+        Self { device, link: Link::Modbus, ..Self::synthetic(!fleet_seed, index + 10_000, rate) }
     }
 
     /// The rows of a file, `speed` times as fast as they were recorded.
     #[must_use]
     pub fn replay(device: Arc<str>, rows: Arc<Rows>, speed: f64) -> Self {
-        Self { device, kind: Kind::Replay { rows, speed } }
+        Self { device, link: Link::Mqtt, kind: Kind::Replay { rows, speed } }
     }
 
     /// Whether its event times are those of a file, and not of now.

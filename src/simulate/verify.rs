@@ -5,7 +5,9 @@
 //!
 //! What windows closed with is gathered beside it, with the readings they must have been made of ([`Evidence`]).
 //!
-//! Invariant: `unique + lost = generated`; every reading taken is exactly one of unique, door repeat and corrupt.
+//! A meter is asked, and acknowledged to by nobody: what it had said just before a kill may be gone, and is counted apart.
+//!
+//! Invariant: `unique + unprotected + lost = generated`, but for what gap records explain; every reading taken is exactly one of unique, door repeat and corrupt.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -14,10 +16,11 @@ use tidegate_wire::{Row, Value};
 
 use super::consumer::{Admission, Consumer};
 use super::fleet::Ledger;
-use super::sensor::{COUNTER, Script, Sensor, Sent, What};
+use super::sensor::{COUNTER, Link, Script, Sensor, Sent, What};
 use super::stream::Record;
 use super::windows::Evidence;
 use crate::batch::read::{ReadRecord, read_record};
+use crate::reading::Micros;
 
 /// What the check has found so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,11 +55,18 @@ pub struct Check {
     devices: HashMap<Arc<str>, Device>,
     tally: Tally,
     windows: Evidence,
+    kills: Vec<Micros>,
 }
+
+/// The longest that an answer is in a gateway's hand before it is committed.
+const IN_HAND: i64 = 2 * Micros::PER_SECOND;
+/// The longest until an answer has its time.
+const STAMPED: i64 = 10 * Micros::PER_SECOND;
 
 /// One sensor's script, played as far as its readings have arrived.
 struct Device {
     index: usize,
+    link: Link,
     script: Script,
     /// The `n` the script comes to next.
     next: u64,
@@ -69,11 +79,12 @@ impl Check {
     pub fn new(sensors: &[Sensor], ledger: Arc<Ledger>) -> Self {
         let device = |(index, sensor): (usize, &Sensor)| {
             let script = sensor.script(ledger.start);
-            (sensor.device.clone(), Device { index, script, next: 0, missing: BTreeMap::new() })
+            (sensor.device.clone(), Device { index, link: sensor.link, script, next: 0, missing: BTreeMap::new() })
         };
         let devices = sensors.iter().enumerate().map(device).collect();
         let windows = Evidence::default();
-        Self { ledger, consumer: Consumer::default(), devices, tally: Tally::default(), windows }
+        let (consumer, tally, kills) = (Consumer::default(), Tally::default(), Vec::new());
+        Self { ledger, consumer, devices, tally, windows, kills }
     }
 
     /// The same for a gateway that runs windows.
@@ -142,10 +153,28 @@ impl Check {
         &self.windows
     }
 
-    /// Generated, but neither arrived nor given up with a gap record.
+    /// The gateway is killed at this moment.
+    pub fn killed(&mut self, at: Micros) {
+        self.kills.push(at);
+    }
+
+    /// Generated, but neither arrived nor given up with a gap record, nor beyond what can be promised.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.ledger.total().saturating_sub(self.tally.unique + self.consumer.explained("readings"))
+        let accounted = self.tally.unique + self.consumer.explained("readings") + self.unprotected();
+        self.ledger.total().saturating_sub(accounted)
+    }
+
+    /// Answers of meters that did not arrive, from just before a kill.
+    #[must_use]
+    pub fn unprotected(&self) -> u64 {
+        let in_hand = |at: Micros| self.kills.iter().any(|kill| (at.0..=at.0 + IN_HAND).contains(&kill.0));
+        let meters = self.devices.values().filter(|device| device.link == Link::Modbus);
+        let missing = meters.flat_map(|device| {
+            let unplayed = device.next..self.ledger.published(device.index);
+            device.missing.keys().copied().chain(unplayed).filter_map(|n| self.ledger.moment(device.index, n))
+        });
+        missing.filter(|at| in_hand(*at)).count() as u64
     }
 
     fn reading(&mut self, row: &Row, record: &Record) {
@@ -169,12 +198,18 @@ impl Check {
             self.tally.door_repeats += 1;
             return;
         };
-        if !is_same(&sent, row) {
+        // An answer has no time of its own.
+        let time = match device.link {
+            Link::Mqtt | Link::Serial => row.time == sent.time.0,
+            Link::Modbus => (moment.0 - Micros::PER_SECOND..moment.0 + STAMPED).contains(&row.time),
+        };
+        if !time || !is_same(&sent, row) {
             self.tally.corrupt += 1;
             return self.fault(format!("reading {n} of {name} was sent as {sent:?} and arrived as {row:?}"));
         }
         self.tally.unique += 1;
-        self.tally.out_of_order += u64::from(late);
+        // What a serial sensor sends again comes behind what it sent meanwhile.
+        self.tally.out_of_order += u64::from(late && device.link != Link::Serial);
         self.tally.latencies.push(((record.arrived.0 - moment.0) / 1_000).clamp(0, i64::from(u32::MAX)) as u32);
     }
 
@@ -198,8 +233,7 @@ impl Device {
 
 fn is_same(sent: &Sent, row: &Row) -> bool {
     let arrived = |name: &str| row.fields.iter().find(|(known, _)| &**known == name).map(|(_, value)| value);
-    row.time == sent.time.0
-        && row.fields.len() == sent.fields.len() + 1
+    row.fields.len() == sent.fields.len() + 1
         && sent.fields.iter().all(|(name, value)| arrived(name).is_some_and(|found| is_equal(value, found)))
 }
 
@@ -220,7 +254,6 @@ mod tests {
     use tidegate_wire::{ClockState, Codec, Envelope, Series, encode_body, encode_record};
 
     use super::*;
-    use crate::reading::Micros;
 
     const START: Micros = Micros(1_800_000_000_000_000);
 
@@ -232,7 +265,10 @@ mod tests {
 
     impl Scene {
         fn new() -> Self {
-            let sensor = Sensor::synthetic(1, 0, 10.0);
+            Self::of(Sensor::synthetic(1, 0, 10.0))
+        }
+
+        fn of(sensor: Sensor) -> Self {
             let ledger = Arc::new(Ledger::new(1, START));
             let series = Arc::new(Series { device: sensor.device.clone(), ..Series::default() });
             let readings = sensor.script(START).filter_map(|step| match step.what {
@@ -366,6 +402,39 @@ mod tests {
             assert_eq!((tally.unique, tally.corrupt), (99, 1));
             assert!(tally.first_fault.is_some());
         }
+    }
+
+    #[test]
+    fn what_a_serial_sensor_sends_again_may_come_later_and_is_missed_if_it_does_not() {
+        let mut scene = Scene::of(Sensor::serial(1, 0, 10.0));
+        scene.rows[5..30].rotate_left(1);
+        for (offset, row) in (0..).zip(&mut scene.rows) {
+            row.offset = offset;
+        }
+        scene.take(0..99);
+        let tally = scene.check.tally();
+        assert_eq!((tally.unique, tally.out_of_order, scene.check.lost()), (99, 0, 1));
+        scene.check.killed(START);
+        assert_eq!(scene.check.lost(), 1, "a kill is no excuse for what is sent until it is acknowledged");
+    }
+
+    #[test]
+    fn answers_of_meters_are_excused_by_a_kill_right_behind_them_and_by_nothing_else() {
+        let mut scene = Scene::of(Sensor::modbus(1, 0, 10.0));
+        // Their times are those of their arrival.
+        for row in &mut scene.rows {
+            row.time = START.0 + 100_000;
+        }
+        scene.take(0..90);
+        assert_eq!((scene.check.tally().unique, scene.check.tally().corrupt, scene.check.lost()), (90, 0, 10));
+        scene.check.killed(Micros(START.0 - 1));
+        scene.check.killed(Micros(START.0 + IN_HAND + 1));
+        assert_eq!((scene.check.lost(), scene.check.unprotected()), (10, 0));
+        scene.check.killed(Micros(START.0 + IN_HAND));
+        assert_eq!((scene.check.lost(), scene.check.unprotected()), (0, 10));
+        scene.rows[95].time = START.0 + STAMPED;
+        scene.take(90..100);
+        assert_eq!(scene.check.tally().corrupt, 1, "that is no time of its arrival");
     }
 
     #[test]

@@ -29,12 +29,14 @@ impl Standing {
 
     /// Not connected; it will be tried again.
     pub async fn down(&mut self, why: String) -> Result<(), SourceError> {
-        let state = State::Down { why };
-        if let State::Down { why } = &state
-            && *self.state.borrow() != state
-        {
-            tracing::warn!(source = &*self.name, why, "not connected; trying again");
+        let before = self.state.borrow().clone();
+        match before {
+            State::Down { why: before } if before == why => {}
+            // It is still the same, only seen from another side.
+            State::Down { .. } => tracing::info!(source = &*self.name, why, "still not connected"),
+            _ => tracing::warn!(source = &*self.name, why, "not connected; trying again"),
         }
+        let state = State::Down { why };
         self.set(state);
         if std::mem::take(&mut self.is_up) {
             self.inbox.down(&self.name).await?;

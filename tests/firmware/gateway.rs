@@ -29,10 +29,14 @@ async fn scene(name: &str, sources: &str) -> Scene {
 
 /// Power comes once the gateway listens: an emulator that ran while others were built has dropped readings by now.
 async fn power_on(scene: &mut Scene, boards: &mut [&mut Board]) {
-    boards.iter_mut().for_each(|board| board.unplug());
+    for board in boards.iter_mut() {
+        board.unplug();
+    }
     scene.gateway.spawn();
     scene.gateway.alive().await;
-    boards.iter_mut().for_each(|board| board.plug_in());
+    for board in boards.iter_mut() {
+        board.plug_in();
+    }
 }
 
 fn number(reading: &Json, field: &str) -> u64 {
@@ -64,7 +68,7 @@ struct Plant {
     boards: Vec<(&'static str, Board)>,
     scripts: Vec<(&'static str, Script)>,
     /// They end with the test.
-    _wires: Vec<Wire>,
+    wires: Vec<Wire>,
     broker: Mosquitto,
 }
 
@@ -73,7 +77,7 @@ impl Plant {
     fn new() -> Self {
         let (broker, port) = micropython::tls_broker();
         let mut plant =
-            Self { sources: String::new(), boards: Vec::new(), scripts: Vec::new(), _wires: Vec::new(), broker };
+            Self { sources: String::new(), boards: Vec::new(), scripts: Vec::new(), wires: Vec::new(), broker };
         if let Some(board) = avr::slow_uno() {
             plant.board("uno-1", FRAMES, board);
         }
@@ -90,7 +94,7 @@ impl Plant {
         if let Some((script, wire)) = micropython::by_wire() {
             plant.sources += &serial("esp32-1", &wire.ends[1], "framing = \"cobs\"\nformat = \"json\"");
             plant.scripts.push(("esp32-1", script));
-            plant._wires.push(wire);
+            plant.wires.push(wire);
         }
         if let Some(script) = micropython::by_tls(&plant.broker, port, "ca.der", "esp32-tls") {
             plant.sources += &format!(

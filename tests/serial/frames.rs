@@ -273,7 +273,7 @@ async fn what_was_read_before_the_device_was_unplugged_is_not_acknowledged_to_th
     stored.confirm();
     sensor.data(7, "1").await;
     let (delivery, stored) = rig.delivery().await;
-    assert_eq!(&*delivery.readings[0].series.device, "wire", "another sensor, for all that is known");
+    assert_eq!(&*delivery.readings[0].series.device, "first", "nobody has said another name since");
     sensor.no_ack().await;
     stored.confirm();
     assert_eq!(sensor.ack().await, 7);

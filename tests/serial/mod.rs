@@ -2,6 +2,6 @@
 
 mod frames;
 mod lines;
-mod lives;
+pub mod lives;
 mod ports;
 mod rig;

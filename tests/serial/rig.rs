@@ -50,9 +50,13 @@ impl Rig {
         let (says, state) = watch::channel(State::Connecting);
         let (stop, stops) = oneshot::channel();
         let metrics = Metrics::new();
-        let run = serial::run(config, inbox, says, metrics.clone(), async {
-            let _ = stops.await;
-        });
+        let (data_dir, counts) = (dir.path.clone(), metrics.clone());
+        let run = async move {
+            let stopped = async {
+                let _ = stops.await;
+            };
+            serial::run(config, &data_dir, inbox, says, counts, stopped).await
+        };
         Self { dir, items, state, metrics, stop, task: tokio::spawn(run) }
     }
 

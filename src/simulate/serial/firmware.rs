@@ -32,13 +32,12 @@ impl Firmware {
         firmware
     }
 
-    /// The same sensor without power for a moment: it starts anew, and still has what was not acknowledged.
-    #[must_use]
-    pub fn reboot(self, boot_nonce: u32, device: &str) -> Self {
-        let mut next = Self::boot(boot_nonce, device);
-        let held = self.waiting.into_iter().filter(|waiting| waiting.kind == Kind::Data);
-        held.for_each(|waiting| next.measured(waiting.payload));
-        next
+    /// The sensor was without power for a moment: it starts anew, and still has what was not acknowledged.
+    pub fn reboot(&mut self, boot_nonce: u32, device: &str) {
+        let held = std::mem::replace(self, Self::boot(boot_nonce, device)).waiting;
+        held.into_iter()
+            .filter(|waiting| waiting.kind == Kind::Data)
+            .for_each(|waiting| self.measured(waiting.payload));
     }
 
     /// A reading is there.
@@ -62,12 +61,20 @@ impl Firmware {
         self.waiting.iter().filter(|waiting| waiting.kind == Kind::Data).count()
     }
 
-    /// The next frame to go out now, oldest first.
-    pub fn due(&mut self, now: Duration) -> Option<Vec<u8>> {
+    /// Whether nothing waits to be acknowledged.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// The next frame to go out now, oldest first, and its seq; nothing before the HELLO has arrived.
+    pub fn due(&mut self, now: Duration) -> Option<(u16, Vec<u8>)> {
         let is_due = |waiting: &&mut Waiting| waiting.sent.is_none_or(|sent| now >= sent + RESEND);
-        let waiting = self.waiting.iter_mut().find(is_due)?;
+        let is_hello = self.waiting.front().is_some_and(|waiting| waiting.kind == Kind::Hello);
+        let most = if is_hello { 1 } else { usize::MAX };
+        let waiting = self.waiting.iter_mut().take(most).find(is_due)?;
         waiting.sent = Some(now);
-        Some(encode(waiting.kind, waiting.seq, &waiting.payload))
+        Some((waiting.seq, encode(waiting.kind, waiting.seq, &waiting.payload)))
     }
 }
 

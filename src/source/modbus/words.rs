@@ -27,7 +27,7 @@ pub fn value(register: &Register, words: &[u16]) -> Result<Value, NotFinite> {
         Value::F64(number) => number,
         Value::Bool(_) | Value::Text(_) => return Err(NotFinite),
     };
-    let value = raw * register.scale.unwrap_or(1.0) + register.offset.unwrap_or(0.0);
+    let value = scaled(raw, register.scale.unwrap_or(1.0)) + register.offset.unwrap_or(0.0);
     if value.is_finite() { Ok(Value::F64(value)) } else { Err(NotFinite) }
 }
 
@@ -58,6 +58,13 @@ fn number(kind: Kind, bits: u64) -> Value {
 /// The number that a person would write for it: 21.5 and 0.1, where widening gives 0.10000000149011612.
 fn shortest(number: f32) -> f64 {
     number.to_string().parse().unwrap_or_else(|_| number.into())
+}
+
+/// By a scale of 0.1 or the like a number is divided: 2301 becomes 230.1, where a product is 230.10000000000002.
+#[expect(clippy::float_cmp, reason = "equal is what is asked")]
+fn scaled(raw: f64, scale: f64) -> f64 {
+    let parts = (1.0 / scale).round();
+    if scale.abs() < 1.0 && 1.0 / parts == scale { raw / parts } else { raw * scale }
 }
 
 /// Bytes up to the first zero, without the spaces that fill up; what is not UTF-8 is replaced.
@@ -131,6 +138,10 @@ mod tests {
         assert_eq!(value(&scaled, &[615]), Ok(Value::F64(21.5)));
         let moved = Register { offset: Some(1.0), ..register(Kind::I16, Order::Abcd) };
         assert_eq!(value(&moved, &[1]), Ok(Value::F64(2.0)));
+        for (scale, raw, expected) in [(0.1, 2_301, 230.1), (0.01, 2_151, 21.51), (-0.1, 3, -0.3), (3.0, 7, 21.0)] {
+            let scaled = Register { scale: Some(scale), ..register(Kind::U16, Order::Abcd) };
+            assert_eq!(value(&scaled, &[raw]), Ok(Value::F64(expected)));
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What becomes of a line or a frame: readings, a dead letter, an ACK, or a number in a counter.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,6 +11,7 @@ use super::IN_FLIGHT;
 use super::acks::Acks;
 use super::input::Piece;
 use super::link::{Link, Taken, Ticket};
+use super::name::Name;
 use super::pending::Pending;
 use crate::config::{self, FlowControl, Framing};
 use crate::decode::Decoder;
@@ -27,8 +29,7 @@ pub struct Door {
     exceptions: Filter,
     name: Arc<str>,
     port: Arc<str>,
-    /// Where a HELLO names nobody.
-    device: Arc<str>,
+    device: Name,
     max_frame: usize,
     /// Whether the sensor waits while nothing is read, and loses nothing by it.
     waits: bool,
@@ -36,16 +37,17 @@ pub struct Door {
 }
 
 impl Door {
-    pub fn new(serial: &config::Serial, path: &str, standing: &Standing) -> Self {
+    pub fn new(serial: &config::Serial, path: &str, data_dir: &Path, standing: &Standing) -> Self {
         let name = standing.name.clone();
+        let device = Name::read(data_dir, &name, serial.device.as_deref());
         Self {
             acks: Acks::default(),
             pending: Pending::new(standing.inbox.clone()),
             link: Link::default(),
-            decoder: Decoder::for_port(name.clone(), serial.device.as_deref(), &serial.payload),
+            decoder: Decoder::for_port(name.clone(), device.device(), &serial.payload),
             exceptions: Filter::new(serial.filter.clone()),
             port: path.into(),
-            device: serial.device.as_deref().map_or(name.clone(), Into::into),
+            device,
             max_frame: serial.max_frame,
             waits: serial.framing == Framing::Cobs || serial.line.flow_control != FlowControl::None,
             metrics: standing.metrics.clone(),
@@ -138,7 +140,10 @@ impl Door {
             self.exceptions.forget();
         }
         self.acks.forget();
-        self.decoder.set_device(if hello.device.is_empty() { &self.device } else { hello.device });
+        if let Err(error) = self.device.tell(hello.device) {
+            tracing::warn!(source = &*self.name, %error, "the sensor's name cannot be remembered for the next start");
+        }
+        self.decoder.set_device(self.device.device().unwrap_or(&self.name));
         self.push_ack(seq);
     }
 

@@ -18,10 +18,12 @@ mod door;
 mod input;
 mod lines;
 mod link;
+mod name;
 mod pending;
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -51,6 +53,7 @@ const GOODBYE: Duration = Duration::from_secs(5);
 /// Runs one source until `stop` resolves.
 pub async fn run(
     serial: config::Serial,
+    data_dir: &Path,
     inbox: Inbox,
     state: StateSender,
     metrics: Arc<Metrics>,
@@ -67,7 +70,8 @@ pub async fn run(
                     up = standing.up(&path) => up?,
                     () = &mut stop => return Ok(()),
                 }
-                let mut wire = Wire { stream, input: Input::new(&serial), door: Door::new(&serial, &path, &standing) };
+                let mut wire =
+                    Wire { stream, input: Input::new(&serial), door: Door::new(&serial, &path, data_dir, &standing) };
                 let Some(gone) = wire.serve(&mut stop).await? else { return Ok(()) };
                 match gone {
                     Gone::Unplugged => format!("{path} was unplugged; plug the device in again"),
