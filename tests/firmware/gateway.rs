@@ -87,7 +87,7 @@ impl Plant {
             plant.sources += &meters(&board.port);
             plant.boards.push(("meter-1", board));
         }
-        if let Some((script, wire)) = micropython::by_wire() {
+        if let Some((script, wire)) = micropython::by_wire(50) {
             plant.sources += &serial("esp32-1", &wire.ends[1], "framing = \"cobs\"\nformat = \"json\"");
             plant.scripts.push(("esp32-1", script));
             plant._wires.push(wire);
