@@ -29,10 +29,14 @@ async fn scene(name: &str, sources: &str) -> Scene {
 
 /// Power comes once the gateway listens: an emulator that ran while others were built has dropped readings by now.
 async fn power_on(scene: &mut Scene, boards: &mut [&mut Board]) {
-    boards.iter_mut().for_each(|board| board.unplug());
+    for board in boards.iter_mut() {
+        board.unplug();
+    }
     scene.gateway.spawn();
     scene.gateway.alive().await;
-    boards.iter_mut().for_each(|board| board.plug_in());
+    for board in boards.iter_mut() {
+        board.plug_in();
+    }
 }
 
 fn number(reading: &Json, field: &str) -> u64 {
@@ -62,9 +66,8 @@ async fn whole(scene: &Scene, device: &str, field: &str, first: Option<u64>, las
 struct Plant {
     sources: String,
     boards: Vec<(&'static str, Board)>,
-    scripts: Vec<(&'static str, Script)>,
-    /// They end with the test.
-    _wires: Vec<Wire>,
+    /// With the wire, where there is one.
+    scripts: Vec<(&'static str, Script, Option<Wire>)>,
     broker: Mosquitto,
 }
 
@@ -72,8 +75,7 @@ impl Plant {
     /// All that the tools for are there.
     fn new() -> Self {
         let (broker, port) = micropython::tls_broker();
-        let mut plant =
-            Self { sources: String::new(), boards: Vec::new(), scripts: Vec::new(), _wires: Vec::new(), broker };
+        let mut plant = Self { sources: String::new(), boards: Vec::new(), scripts: Vec::new(), broker };
         if let Some(board) = avr::slow_uno() {
             plant.board("uno-1", FRAMES, board);
         }
@@ -89,8 +91,7 @@ impl Plant {
         }
         if let Some((script, wire)) = micropython::by_wire(50) {
             plant.sources += &serial("esp32-1", &wire.ends[1], "framing = \"cobs\"\nformat = \"json\"");
-            plant.scripts.push(("esp32-1", script));
-            plant._wires.push(wire);
+            plant.scripts.push(("esp32-1", script, Some(wire)));
         }
         if let Some(script) = micropython::by_tls(&plant.broker, port, "ca.der", "esp32-tls") {
             plant.sources += &format!(
@@ -98,7 +99,7 @@ impl Plant {
                  [[source.subscribe]]\nfilter = \"sensors/+/telemetry\"\ntopic = \"sensors/{{device}}/telemetry\"\n",
                 plant.broker.dir.path.join("ca.pem").display()
             );
-            plant.scripts.push(("esp32-tls", script));
+            plant.scripts.push(("esp32-tls", script, None));
         }
         plant
     }
@@ -113,7 +114,7 @@ impl Plant {
             .iter_mut()
             .filter(|(name, _)| *name != "lm3s-1")
             .for_each(|(_, board)| board.voltage(0, millivolts));
-        self.scripts.iter().for_each(|(_, script)| script.voltage(millivolts));
+        self.scripts.iter().for_each(|(_, script, _)| script.voltage(millivolts));
     }
 }
 
@@ -144,14 +145,14 @@ fn meters(port: &Path) -> String {
 async fn every_example_runs_for_twenty_seconds_and_no_reading_is_lost() {
     let mut plant = Plant::new();
     let names: Vec<_> =
-        plant.boards.iter().map(|(name, _)| *name).chain(plant.scripts.iter().map(|(name, _)| *name)).collect();
+        plant.boards.iter().map(|(name, _)| *name).chain(plant.scripts.iter().map(|(name, ..)| *name)).collect();
     if names.is_empty() {
         return;
     }
     let mut scene = scene("plant", &plant.sources).await;
-    plant.scripts.iter_mut().for_each(|(_, script)| script.kill());
+    plant.scripts.iter_mut().for_each(|(_, script, _)| script.kill());
     power_on(&mut scene, &mut plant.boards.iter_mut().map(|(_, board)| board).collect::<Vec<_>>()).await;
-    plant.scripts.iter_mut().for_each(|(_, script)| script.start());
+    plant.scripts.iter_mut().for_each(|(_, script, _)| script.start());
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(20) {
         let seconds = start.elapsed().as_secs() as u16;
