@@ -66,9 +66,8 @@ async fn whole(scene: &Scene, device: &str, field: &str, first: Option<u64>, las
 struct Plant {
     sources: String,
     boards: Vec<(&'static str, Board)>,
-    scripts: Vec<(&'static str, Script)>,
-    /// They end with the test.
-    wires: Vec<Wire>,
+    /// With the wire, where there is one.
+    scripts: Vec<(&'static str, Script, Option<Wire>)>,
     broker: Mosquitto,
 }
 
@@ -76,8 +75,7 @@ impl Plant {
     /// All that the tools for are there.
     fn new() -> Self {
         let (broker, port) = micropython::tls_broker();
-        let mut plant =
-            Self { sources: String::new(), boards: Vec::new(), scripts: Vec::new(), wires: Vec::new(), broker };
+        let mut plant = Self { sources: String::new(), boards: Vec::new(), scripts: Vec::new(), broker };
         if let Some(board) = avr::slow_uno() {
             plant.board("uno-1", FRAMES, board);
         }
@@ -91,10 +89,9 @@ impl Plant {
             plant.sources += &meters(&board.port);
             plant.boards.push(("meter-1", board));
         }
-        if let Some((script, wire)) = micropython::by_wire() {
+        if let Some((script, wire)) = micropython::by_wire(50) {
             plant.sources += &serial("esp32-1", &wire.ends[1], "framing = \"cobs\"\nformat = \"json\"");
-            plant.scripts.push(("esp32-1", script));
-            plant.wires.push(wire);
+            plant.scripts.push(("esp32-1", script, Some(wire)));
         }
         if let Some(script) = micropython::by_tls(&plant.broker, port, "ca.der", "esp32-tls") {
             plant.sources += &format!(
@@ -102,7 +99,7 @@ impl Plant {
                  [[source.subscribe]]\nfilter = \"sensors/+/telemetry\"\ntopic = \"sensors/{{device}}/telemetry\"\n",
                 plant.broker.dir.path.join("ca.pem").display()
             );
-            plant.scripts.push(("esp32-tls", script));
+            plant.scripts.push(("esp32-tls", script, None));
         }
         plant
     }
@@ -117,7 +114,7 @@ impl Plant {
             .iter_mut()
             .filter(|(name, _)| *name != "lm3s-1")
             .for_each(|(_, board)| board.voltage(0, millivolts));
-        self.scripts.iter().for_each(|(_, script)| script.voltage(millivolts));
+        self.scripts.iter().for_each(|(_, script, _)| script.voltage(millivolts));
     }
 }
 
@@ -148,14 +145,14 @@ fn meters(port: &Path) -> String {
 async fn every_example_runs_for_twenty_seconds_and_no_reading_is_lost() {
     let mut plant = Plant::new();
     let names: Vec<_> =
-        plant.boards.iter().map(|(name, _)| *name).chain(plant.scripts.iter().map(|(name, _)| *name)).collect();
+        plant.boards.iter().map(|(name, _)| *name).chain(plant.scripts.iter().map(|(name, ..)| *name)).collect();
     if names.is_empty() {
         return;
     }
     let mut scene = scene("plant", &plant.sources).await;
-    plant.scripts.iter_mut().for_each(|(_, script)| script.kill());
+    plant.scripts.iter_mut().for_each(|(_, script, _)| script.kill());
     power_on(&mut scene, &mut plant.boards.iter_mut().map(|(_, board)| board).collect::<Vec<_>>()).await;
-    plant.scripts.iter_mut().for_each(|(_, script)| script.start());
+    plant.scripts.iter_mut().for_each(|(_, script, _)| script.start());
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(20) {
         let seconds = start.elapsed().as_secs() as u16;

@@ -27,7 +27,7 @@ fn interpreter() -> Option<PathBuf> {
     found
 }
 
-/// The program, running with these settings, a reading every 10 ms.
+/// The program, running with these settings.
 pub struct Script {
     pub dir: TempDir,
     interpreter: PathBuf,
@@ -37,7 +37,6 @@ pub struct Script {
 impl Script {
     pub fn new(dir: TempDir, mut settings: Json) -> Option<Self> {
         let interpreter = interpreter()?;
-        settings["period_ms"] = json!(10);
         settings["mv_file"] = json!(dir.path.join("mv"));
         std::fs::write(dir.path.join("settings.json"), settings.to_string()).unwrap();
         let mut script = Self { dir, interpreter, child: None };
@@ -115,13 +114,14 @@ impl Drop for Wire {
 }
 
 /// The program with a wire to where a gateway would be.
-pub fn by_wire() -> Option<(Script, Wire)> {
+pub fn by_wire(period_ms: u32) -> Option<(Script, Wire)> {
     if !tools::there(&["socat"]) {
         return None;
     }
     let dir = TempDir::new("wire");
     let wire = Wire::new(&dir);
-    let settings = json!({"device": "esp32-1", "serial": {"port": wire.ends[0], "resend_ms": 200}});
+    let settings =
+        json!({"device": "esp32-1", "period_ms": period_ms, "serial": {"port": wire.ends[0], "resend_ms": 200}});
     Some((Script::new(dir, settings)?, wire))
 }
 
@@ -135,31 +135,31 @@ fn frames_of_micropython_are_those_of_the_vectors() {
 
 #[test]
 fn the_esp32_greets_until_it_is_acknowledged() {
-    let Some((_script, wire)) = by_wire() else { return };
+    let Some((_script, wire)) = by_wire(10) else { return };
     sensor::greets_until_it_is_acknowledged(&wire.ends[1], "esp32-1");
 }
 
 #[test]
 fn the_esp32_sends_again_until_it_is_acknowledged() {
-    let Some((_script, wire)) = by_wire() else { return };
+    let Some((_script, wire)) = by_wire(10) else { return };
     sensor::sends_again_until_it_is_acknowledged(&wire.ends[1]);
 }
 
 #[test]
 fn the_esp32_survives_noise() {
-    let Some((_script, wire)) = by_wire() else { return };
+    let Some((_script, wire)) = by_wire(10) else { return };
     sensor::survives_noise(&wire.ends[1]);
 }
 
 #[test]
 fn the_esp32_tells_what_it_dropped() {
-    let Some((_script, wire)) = by_wire() else { return };
+    let Some((_script, wire)) = by_wire(10) else { return };
     sensor::tells_what_it_dropped(&wire.ends[1]);
 }
 
 #[test]
 fn the_esp32_sends_the_voltage_of_its_pin() {
-    let Some((script, wire)) = by_wire() else { return };
+    let Some((script, wire)) = by_wire(10) else { return };
     let mut peer = Peer::attach(&wire.ends[1]);
     peer.greet();
     for fed in [0, 712, 3_300] {
@@ -209,7 +209,7 @@ pub fn tls_broker() -> (Mosquitto, u16) {
 pub fn by_tls(broker: &Mosquitto, port: u16, ca: &str, device: &str) -> Option<Script> {
     let ca_file = broker.dir.path.join(ca);
     let at = json!({"host": "127.0.0.1", "port": port, "name": "localhost", "ca_file": ca_file});
-    Script::new(TempDir::new("tls"), json!({"device": device, "mqtt": at, "slots": 5000}))
+    Script::new(TempDir::new("tls"), json!({"device": device, "period_ms": 10, "mqtt": at, "slots": 5000}))
 }
 
 /// What `mosquitto_sub` hears.
@@ -313,7 +313,10 @@ fn accept(listener: &TcpListener) -> TcpStream {
 fn a_message_without_a_puback_goes_again_on_the_next_connection_as_it_was_but_for_dup() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = json!({"host": "127.0.0.1", "port": listener.local_addr().unwrap().port()});
-    let Some(_script) = Script::new(TempDir::new("dup"), json!({"device": "esp32-1", "mqtt": at})) else { return };
+    let Some(_script) = Script::new(TempDir::new("dup"), json!({"device": "esp32-1", "period_ms": 10, "mqtt": at}))
+    else {
+        return;
+    };
     let mut connection = accept(&listener);
     let sent: Vec<_> = (0..5).map(|_| packet(&mut connection)).collect();
     assert!(sent.iter().all(|(head, _)| *head == 0x32), "QoS 1: {sent:?}");
