@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Address;
 use super::proto::Metric;
-use crate::decode::MAX_BORN;
+use crate::decode::{MAX_BORN, MAX_NAME_BYTES};
 
 /// Of one subscription.
 #[derive(Default)]
@@ -53,7 +53,7 @@ impl Node {
     }
 }
 
-/// No more is remembered.
+/// No more is remembered, or nothing with so long a name.
 pub(super) struct Full;
 
 impl Births {
@@ -61,7 +61,8 @@ impl Births {
     pub(super) fn begin(&mut self, address: Address<'_>, bd_seq: Option<u64>) -> Result<(), Full> {
         self.forget(address);
         let is_known = self.nodes.contains_key(&*address.node());
-        if self.held + 3 > MAX_BORN {
+        let longest = address.node().len().max(address.device.map_or(0, str::len));
+        if self.held + 3 > MAX_BORN || longest > MAX_NAME_BYTES {
             return Err(Full);
         }
         let node = self.nodes.entry(address.node()).or_default();
@@ -80,7 +81,7 @@ impl Births {
     /// Remembers a metric of a birth that has begun.
     pub(super) fn learn(&mut self, address: Address<'_>, metric: &Metric) -> Result<(), Full> {
         let Some(name) = &metric.name else { return Ok(()) };
-        if self.held + 2 > MAX_BORN {
+        if self.held + 2 > MAX_BORN || name.len() > MAX_NAME_BYTES {
             return Err(Full);
         }
         let Some(born) = self.born_mut(address) else { return Err(Full) };

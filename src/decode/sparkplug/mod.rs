@@ -35,7 +35,7 @@ use self::proto::{Metric, Payload};
 use super::gather::{Scalar, Told};
 use super::groups::{Groups, Key};
 use super::time;
-use super::{Fault, MAX_BORN, MAX_READINGS, Pass, TimeUnit, json};
+use super::{Fault, MAX_BORN, MAX_NAME_BYTES, MAX_READINGS, Pass, TimeUnit, json};
 use crate::reading::Micros;
 use crate::source::Reason;
 
@@ -159,7 +159,10 @@ impl Message<'_> {
         self.tell_online(true, pass);
         self.data(pass, births);
         if let Err(Full) = outcome {
-            let what = format!("more than {MAX_BORN} nodes, devices and metrics: not all of this birth is remembered");
+            let what = format!(
+                "not all of this birth is remembered: {MAX_BORN} nodes, devices and metrics are, and none whose name is \
+                 longer than {MAX_NAME_BYTES} bytes"
+            );
             pass.reject(pass.payload, Fault::value(what));
         }
     }
