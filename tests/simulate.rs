@@ -117,7 +117,8 @@ fn a_stream_that_loses_changes_or_reorders_a_record_is_found_out() {
     let dir = TempDir::new("sabotage");
     let file = dir.path.join("quick.toml");
     std::fs::write(&file, QUICK).unwrap();
-    let quick = ["--duration", "3s", "--config", file.to_str().unwrap(), "--sabotage"];
+    // Of one kind, so that it is known whose row will be wrong.
+    let quick = ["--duration", "3s", "--serial-sensors", "0", "--config", file.to_str().unwrap(), "--sabotage"];
     let found_out = |sabotage: &str, verdict: &str| {
         let (code, report) = simulate(&[&quick[..], &[sabotage]].concat());
         let said = report["verdict"].as_str().unwrap();

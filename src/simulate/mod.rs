@@ -211,8 +211,8 @@ impl Run {
             if self.kills_to_come.front().is_some_and(|at| self.start.elapsed() >= *at) {
                 self.kills_to_come.pop_front();
                 self.kills += 1;
-                self.check.killed(Clock::System.now().wall);
                 self.gateway.kill_and_restart().await?;
+                self.check.killed(Clock::System.now().wall);
             }
             let progress = self.progress(sending);
             tell(progress);

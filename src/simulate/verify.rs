@@ -60,6 +60,8 @@ pub struct Check {
 
 /// The longest that an answer is in a gateway's hand before it is committed.
 const IN_HAND: i64 = 2 * Micros::PER_SECOND;
+/// The longest until a meter has answered what a gateway asked that is gone.
+const ON_THE_LINE: i64 = Micros::PER_SECOND / 2;
 /// The longest until an answer has its time.
 const STAMPED: i64 = 10 * Micros::PER_SECOND;
 
@@ -168,7 +170,8 @@ impl Check {
     /// Answers of meters that did not arrive, from just before a kill.
     #[must_use]
     pub fn unprotected(&self) -> u64 {
-        let in_hand = |at: Micros| self.kills.iter().any(|kill| (at.0..=at.0 + IN_HAND).contains(&kill.0));
+        let in_hand =
+            |at: Micros| self.kills.iter().any(|kill| (at.0 - ON_THE_LINE..=at.0 + IN_HAND).contains(&kill.0));
         let meters = self.devices.values().filter(|device| device.link == Link::Modbus);
         let missing = meters.flat_map(|device| {
             let unplayed = device.next..self.ledger.published(device.index);
@@ -427,7 +430,7 @@ mod tests {
         }
         scene.take(0..90);
         assert_eq!((scene.check.tally().unique, scene.check.tally().corrupt, scene.check.lost()), (90, 0, 10));
-        scene.check.killed(Micros(START.0 - 1));
+        scene.check.killed(Micros(START.0 - ON_THE_LINE - 1));
         scene.check.killed(Micros(START.0 + IN_HAND + 1));
         assert_eq!((scene.check.lost(), scene.check.unprotected()), (10, 0));
         scene.check.killed(Micros(START.0 + IN_HAND));
