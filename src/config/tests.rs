@@ -354,6 +354,18 @@ fn every_fault_of_a_serial_source_is_named() {
 }
 
 #[test]
+fn a_format_that_a_port_cannot_bring_is_refused() {
+    for (keys, expected) in [
+        ("format = \"sparkplug\"\nframing = \"cobs\"", "sparkplug needs topics"),
+        ("format = \"cbor\"", "\"cbor\" is binary: a line would end in the middle of it; write framing = \"cobs\""),
+    ] {
+        let text = with_source(&format!("type = \"serial\"\nname = \"boiler\"\nport = \"/dev/ttyUSB0\"\n{keys}"));
+        let faults = read(&text).unwrap_err();
+        assert!(matches!(&faults[..], [fault] if fault.to_string().contains(expected)), "{faults:#?}");
+    }
+}
+
+#[test]
 fn a_modbus_source_has_every_default_and_reads_addresses_as_manuals_print_them() {
     let text = with_source(
         "type = \"modbus\"\nname = \"meters\"\ntransport = \"rtu\"\nport = \"/dev/ttyUSB1\"\n[[source.unit]]\nunit = 7\n\

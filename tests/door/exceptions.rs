@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use tidegate::simulate::stream::Faults;
 
-use super::PROTOCOLS;
+use super::{PROTOCOLS, persistent};
 use crate::support::gateway::fleet_source;
-use crate::support::mosquitto::Mosquitto;
 use crate::support::publisher::Publisher;
-use crate::support::scene::{PATIENT_BROKER, QUICK, Scene};
+use crate::support::scene::{QUICK, Scene};
 
 const FILTERED: &str = r#"tidegate_readings_total{outcome="filtered",source="plant"}"#;
 /// How far the publisher's number may move unreported.
@@ -19,7 +18,7 @@ const BAND: i64 = 50;
 async fn no_value_is_further_from_the_last_report_than_the_deadband_whatever_is_killed() {
     for protocol in PROTOCOLS {
         let name = format!("door-deadband-{protocol}");
-        let broker = Mosquitto::start(&format!("persistence true\n{PATIENT_BROKER}"));
+        let broker = persistent();
         let source = fleet_source(&name, broker.port, &format!("protocol = \"{protocol}\""));
         let sources = format!("{source}[source.filter]\ndeadband = {{ n = {BAND} }}\n");
         let mut scene = Scene::with_sources(&name, broker, &sources, Faults::default(), QUICK).await;

@@ -6,8 +6,7 @@ use std::time::Duration;
 use tidegate::simulate::stream::Faults;
 use tokio::task::JoinSet;
 
-use super::PROTOCOLS;
-use crate::support::TempDir;
+use super::{PROTOCOLS, persistent};
 use crate::support::gateway::fleet_source;
 use crate::support::mosquitto::Mosquitto;
 use crate::support::publisher::Publisher;
@@ -18,14 +17,6 @@ async fn scene(name: &str, protocol: &str, broker: Mosquitto) -> Scene {
     let mut scene = Scene::with_sources(name, broker, &source, Faults::default(), QUICK).await;
     scene.gateway.start().await;
     scene
-}
-
-/// A broker that saves what it has, every second and when it is asked to stop.
-fn persistent() -> Mosquitto {
-    let dir = TempDir::new("mosquitto");
-    let place = dir.path.display().to_string();
-    let lines = format!("persistence true\npersistence_location {place}/\nautosave_interval 1\n{PATIENT_BROKER}");
-    Mosquitto::start_in(dir, &lines)
 }
 
 /// One life for each protocol, at once.

@@ -4,7 +4,7 @@ use super::filter::filter;
 use super::payload::payload;
 use super::{name, port};
 use crate::config::read::Section;
-use crate::config::{Filter, Payload};
+use crate::config::{Filter, Format, Payload};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Serial {
@@ -66,12 +66,29 @@ pub fn serial(section: Section<'_>) -> Option<Serial> {
         let what = "`source.flow_control` = \"software\" takes two byte values out of the frames";
         section.fault(&key.at, what, "write \"none\" or \"hardware\" with framing = \"cobs\"");
     }
+    let payload = payload(&section);
+    if let Some(key) = section.text("format") {
+        match (payload.format, framing) {
+            (Format::Sparkplug, _) => {
+                section.fault(
+                    &key.at,
+                    "sparkplug needs topics, which a port does not have",
+                    "use it with type = \"mqtt\"",
+                );
+            }
+            (format, Framing::Lines) if format.is_binary() => {
+                let what = format!("\"{}\" is binary: a line would end in the middle of it", key.value);
+                section.fault(&key.at, what, "write framing = \"cobs\"");
+            }
+            _ => {}
+        }
+    }
     let serial = Serial {
         line,
         framing,
         max_frame: section.number("max_frame", 16..=65_536, 4_096) as usize,
         device: section.text("device").map(|device| device.value),
-        payload: payload(&section),
+        payload,
         filter: filter(&section),
         name: String::new(),
         port: String::new(),
