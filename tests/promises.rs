@@ -396,11 +396,13 @@ async fn where_only_rows_are_wanted_each_reading_is_in_one_or_delivered_as_it_is
     scene.gateway.start().await;
     scene.broker.publish("sensors/early/telemetry", br#"{"x":6}"#, &[]);
     scene.metric_reaches(COMMITTED, 1.0).await;
+    scene.all_is_acknowledged("promise-11").await;
     scene.gateway.kill();
     scene.gateway.edit(|config| config.replace("readings = \"all\"", "readings = \"none\""));
     scene.gateway.start().await;
     scene.publish(Duration::from_secs(5)).await.unwrap();
     scene.metric_reaches(COMMITTED, scene.ledger.total() as f64).await;
+    scene.all_is_acknowledged("promise-11").await;
     scene.gateway.kill();
     scene.gateway.start().await;
     let (topic, late) = (format!("sensors/{}/telemetry", scene.sensors[0].device), br#"{"ts":1750000000,"x":7}"#);

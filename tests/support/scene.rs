@@ -148,6 +148,16 @@ impl Scene {
         }
     }
 
+    /// Waits until the broker has a PUBACK for all that it has handed out to this client, and would repeat nothing.
+    pub async fn all_is_acknowledged(&self, client: &str) {
+        let until = Instant::now() + PATIENCE;
+        let count = |what: &str| self.broker.lines(&[&format!("{what} {client} ")]).len();
+        while count("Sending PUBLISH to") > count("Received PUBACK from") {
+            assert!(Instant::now() < until, "the broker still waits for PUBACKs");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Waits until a metric of the gateway has at least this value.
     pub async fn metric_reaches(&self, name: &str, least: f64) {
         let until = Instant::now() + PATIENCE;
