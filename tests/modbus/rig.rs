@@ -173,6 +173,14 @@ impl Rig {
         value.map_or(0, |value| value.parse().unwrap())
     }
 
+    /// Requests to a unit.
+    pub fn requests(&self, unit: u8) -> u64 {
+        let name = format!("tidegate_modbus_requests_total{{source=\"m\",unit=\"{unit}\"}}");
+        let text = self.metrics.text();
+        let value = text.lines().find_map(|line| line.strip_prefix(&name)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse().unwrap())
+    }
+
     pub async fn count_reaches(&self, metric: &str, kind: &str, unit: u8, least: u64) {
         let until = Instant::now() + PATIENCE;
         while self.count(metric, kind, unit) < least {
