@@ -146,6 +146,10 @@ impl Place {
             command.env("AWS_ACCESS_KEY_ID", "simulated").env("AWS_SECRET_ACCESS_KEY", "simulated");
             command.env("AWS_EC2_METADATA_DISABLED", "true").env_remove("AWS_SESSION_TOKEN").env_remove("AWS_PROFILE");
         }
+        // Lines that are pulled out and links that go down are the point here: the verdict tells, not the log.
+        if std::env::var_os("TIDEGATE_LOG_LEVEL").is_none() {
+            command.env("TIDEGATE_LOG_LEVEL", "error");
+        }
         // The terminal's interrupt is for the simulation, which then ends the gateway.
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         Ok(command)
