@@ -142,7 +142,6 @@ fn meters(port: &Path) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "it failed once in two runs, and why is not known yet: run it with --ignored"]
 async fn every_example_runs_for_twenty_seconds_and_no_reading_is_lost() {
     let mut plant = Plant::new();
     let names: Vec<_> =
@@ -153,6 +152,10 @@ async fn every_example_runs_for_twenty_seconds_and_no_reading_is_lost() {
     let mut scene = scene("plant", &plant.sources).await;
     plant.scripts.iter_mut().for_each(|(_, script, _)| script.kill());
     power_on(&mut scene, &mut plant.boards.iter_mut().map(|(_, board)| board).collect::<Vec<_>>()).await;
+    if names.contains(&"esp32-tls") {
+        // A broker confirms what nobody has subscribed to yet, and drops it.
+        scene.source_is("plant", &["connected"], "").await;
+    }
     plant.scripts.iter_mut().for_each(|(_, script, _)| script.start());
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(20) {
