@@ -259,9 +259,11 @@ impl Pass<'_> {
 /// What a delivery takes in memory: the payload, which rejects share, and what was made of it.
 fn weight(payload: &Bytes, delivery: &Delivery) -> usize {
     let readings = delivery.readings.len() * size_of::<Reading>();
-    let fields: usize = delivery.readings.iter().map(|reading| reading.fields.len()).sum();
+    let text = |value: &Value| if let Value::Text(text) = value { text.len() } else { 0 };
+    let field = |(_, value): &(Arc<str>, Value)| size_of::<(Arc<str>, Value)>() + text(value);
+    let fields: usize = delivery.readings.iter().flat_map(|reading| &reading.fields).map(field).sum();
     let rejects: usize = delivery.rejects.iter().map(|rejected| size_of::<Rejected>() + rejected.detail.len()).sum();
-    payload.len() + readings + fields * size_of::<(Arc<str>, Value)>() + rejects
+    payload.len() + readings + fields + rejects
 }
 
 #[cfg(test)]

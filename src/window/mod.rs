@@ -209,10 +209,11 @@ impl Windows {
             let fate = window.fold(&seen, &self.passing, &mut folded.rows, counts);
             if fate.overflow {
                 why = Some(Why::Overflow);
-            } else if fate.late && !fate.taken && window.spec.late == Late::Forward {
+            } else if fate.late && window.spec.late == Late::Forward {
                 why = why.or(Some(Why::Late));
             }
-            taken |= fate.taken && !fate.overflow;
+            // Of `samples`, some fields may have been taken and others not.
+            taken |= fate.taken && !fate.overflow && !(fate.late && window.spec.late == Late::Forward);
         }
         if let Some(why) = why.filter(|_| !taken) {
             folded.aside.push(Aside { offset, why, reading: reading.clone() });

@@ -58,3 +58,20 @@ async fn no_value_is_further_from_the_last_report_than_the_deadband_whatever_is_
         assert!(filtered > 500.0, "{filtered} counted");
     }
 }
+
+/// A value that came as QoS 0 and is not stored yet, and the same as QoS 1, which says nothing new.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_repeats_a_value_that_nobody_acknowledges_is_acknowledged_once_that_is_stored() {
+    let name = "door-qos0-repeat";
+    let broker = persistent();
+    let sources = fleet_source(name, broker.port, "") + "[source.filter]\non_change = [\"state\"]\n";
+    let config = format!("{QUICK}[queue]\ncommit_linger = \"2s\"\n");
+    let mut scene = Scene::with_sources(name, broker, &sources, Faults::default(), &config).await;
+    scene.gateway.start().await;
+    for qos in ["0", "1"] {
+        scene.broker.publish("sensors/p/telemetry", br#"{"state":1}"#, &["-q", qos]);
+    }
+    scene.broker_says(1, &["Received PUBACK from", name]).await;
+    let committed = r#"tidegate_readings_total{outcome="committed",source="plant"}"#;
+    assert_eq!((scene.gateway.metric(committed).await, scene.gateway.metric(FILTERED).await), (1.0, 1.0));
+}

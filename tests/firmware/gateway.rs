@@ -180,7 +180,13 @@ async fn every_example_runs_for_twenty_seconds_and_no_reading_is_lost() {
         }
         if name == "meter-1" {
             let volts = |one: &Json| (one["volts"].as_f64().unwrap() * 1_000.0 - one["mv"].as_f64().unwrap()).abs();
-            assert!(readings.iter().all(|one| volts(one) < 10.0 && number(one, "broken") == 0), "{readings:?}");
+            // The two are converted one after the other: a step of the voltage may fall between them.
+            let torn: Vec<_> = readings.iter().filter(|one| volts(one) >= 10.0).collect();
+            assert!(torn.len() <= levels.len(), "{torn:?}");
+            // A request whose bytes came apart is not answered, and the gateway knows of it.
+            let unanswered = r#"tidegate_modbus_faults_total{fault="timeout",source="meters",unit="1"}"#;
+            let broken = readings.iter().map(|one| number(one, "broken")).max().unwrap_or(0);
+            assert!(broken as f64 <= scene.gateway.metric(unanswered).await, "{broken} requests came broken");
         }
     }
     assert!(scene.letters().len() <= 1, "but for one line that was cut in front: {:?}", scene.letters());

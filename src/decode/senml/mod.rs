@@ -26,7 +26,7 @@ use std::sync::Arc;
 use super::gather::{Scalar, Told};
 use super::groups::{Groups, Key};
 use super::time;
-use super::{Fault, Pass, Shape, TimeUnit};
+use super::{Fault, MAX_NAME_BYTES, Pass, Shape, TimeUnit};
 use crate::reading::{Micros, Value};
 use crate::source::Reason;
 
@@ -163,13 +163,13 @@ impl Pack {
         }
         match label {
             "bver" => version(number(&item)?)?,
-            "bn" => self.bases.name = text(item)?.into_owned(),
+            "bn" => self.bases.name = name_text(item)?.into_owned(),
             "bt" => self.bases.time = Some(seconds(&item)?),
-            "bu" => self.bases.unit = text(item)?.into_owned(),
+            "bu" => self.bases.unit = name_text(item)?.into_owned(),
             "bv" => self.bases.value = Some(number(&item)?),
             "bs" => self.bases.sum = Some(number(&item)?),
-            "n" => record.name = text(item)?.into_owned(),
-            "u" => record.unit = Some(text(item)?.into_owned()),
+            "n" => record.name = name_text(item)?.into_owned(),
+            "u" => record.unit = Some(name_text(item)?.into_owned()),
             "t" => record.time = Some(seconds(&item)?),
             "s" => record.sum = Some(number(&item)?),
             "ut" => record.update_time = Some(number(&item)?),
@@ -244,9 +244,11 @@ fn version(told: Scalar<'_>) -> Result<(), Fault> {
     }
 }
 
-fn text(item: Item<'_>) -> Result<Cow<'_, str>, Fault> {
+/// A name or a unit: every record that follows may repeat it.
+fn name_text(item: Item<'_>) -> Result<Cow<'_, str>, Fault> {
     match item {
-        Item::Text(text) => Ok(text),
+        Item::Text(text) if text.len() <= MAX_NAME_BYTES => Ok(text),
+        Item::Text(_) => Err(Fault::value(format!("longer than {MAX_NAME_BYTES} bytes"))),
         _ => Err(Fault::malformed("not a text".to_owned())),
     }
 }

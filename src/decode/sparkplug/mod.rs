@@ -64,6 +64,11 @@ impl Address<'_> {
     fn node(&self) -> String {
         format!("{}/{}", self.group, self.node)
     }
+
+    /// As an error message shows it.
+    fn shown(&self) -> String {
+        Scalar::Text(&self.to_string()).shown()
+    }
 }
 
 impl std::fmt::Display for Address<'_> {
@@ -263,13 +268,14 @@ impl Message<'_> {
     }
 
     fn no_birth(&self, alias: u64) -> Fault {
-        let what = format!("alias {alias} is of a birth of {} that was not seen; {REMEDY}", self.address);
+        let what = format!("alias {alias} is of a birth of {} that was not seen; {REMEDY}", self.address.shown());
         Fault { reason: Reason::NoBirth, detail: what }
     }
 
     fn no_datatype(&self, name: &str) -> Fault {
         let name = Scalar::Text(name).shown();
-        let what = format!("the datatype of {name} is in a birth of {} that was not seen; {REMEDY}", self.address);
+        let what =
+            format!("the datatype of {name} is in a birth of {} that was not seen; {REMEDY}", self.address.shown());
         Fault { reason: Reason::NoBirth, detail: what }
     }
 

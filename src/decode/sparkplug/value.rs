@@ -88,8 +88,9 @@ fn signed(datatype: u32, bits: u64, extended: i64) -> Result<i64, Fault> {
 fn data_set(set: DataSet, gather: &mut Gather) -> Result<(), Fault> {
     for (place, row) in set.rows.into_iter().enumerate() {
         let row_mark = gather.enter_place(place);
-        if row.elements.len() > set.columns.len() {
-            return Err(Fault::malformed(format!("row {place} of a data set has more cells than there are columns")));
+        if row.elements.len() > set.columns.len().min(set.types.len()) {
+            let what = format!("row {place} of a data set has more cells than there are columns with a type");
+            return Err(Fault::malformed(what));
         }
         for ((element, column), datatype) in row.elements.into_iter().zip(&set.columns).zip(&set.types) {
             if let Some(told) = element.value {
@@ -111,7 +112,10 @@ fn template(template: Template, gather: &mut Gather, depth: usize) -> Result<(),
         return Ok(());
     }
     for member in template.metrics {
-        let (Some(name), Some(told)) = (member.name, member.value) else { continue };
+        let Some(told) = member.value else { continue };
+        let Some(name) = member.name else {
+            return Err(Fault::malformed("a member of a template has a value and no name".to_owned()));
+        };
         let Some(datatype) = member.datatype.or_else(|| implied(&told)) else {
             let name = Scalar::Text(&name).shown();
             return Err(Fault::malformed(format!("the member {name} of a template has no datatype")));

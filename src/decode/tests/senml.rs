@@ -296,3 +296,28 @@ fn whatever_bytes_come_something_is_said_about_them() {
     .map(bytes);
     survives(cbor, &seeds.each_ref().map(Vec::as_slice), &[0x9f, 0xbf, 0xff, 0x20, 0x21, 0x02, 0x06, 0xa2, 0x61, 0xc4]);
 }
+
+#[test]
+fn names_and_units_are_no_longer_than_a_fields_name_may_be() {
+    let long = "u".repeat(MAX_NAME_BYTES + 1);
+    for label in ["bn", "bu", "n", "u"] {
+        let (delivery, value) =
+            (json().now(format!(r#"[{{"{label}":"{long}","v":1}},{{"n":"a","v":2}}]"#)), Reason::Value);
+        assert_eq!(delivery.rejects[0].reason, value, "{label}");
+        // Without its bases nobody knows what follows.
+        assert_eq!(delivery.readings.len(), usize::from(!label.starts_with('b')), "{label}");
+    }
+    let records = r#",{"n":"a","v":1}"#.repeat(1_000);
+    let unit = "u".repeat(MAX_NAME_BYTES);
+    let delivery = json().now(format!(r#"[{{"bu":"{unit}"}}{records}]"#));
+    let held: usize = delivery
+        .readings
+        .iter()
+        .flat_map(|reading| &reading.fields)
+        .map(|(_, value)| match value {
+            Value::Text(text) => text.len(),
+            _ => 0,
+        })
+        .sum();
+    assert!(held >= 1_000 * MAX_NAME_BYTES && delivery.weight >= held, "{held} bytes weigh {}", delivery.weight);
+}

@@ -158,7 +158,7 @@ fn an_alias_without_its_birth_is_rejected_alone_and_a_rebirth_is_wanted() {
     assert_eq!(told(&delivery), ["g/n/d {} @2026-01-02T03:04:05.678000Z: plain=1"]);
     let [rejected] = &delivery.rejects[..] else { panic!("{delivery:?}") };
     assert_eq!((rejected.reason, &*rejected.payload), (Reason::NoBirth, &*metrics[1]));
-    assert!(rejected.detail.starts_with("alias 7 is of a birth of g/n/d that was not seen"), "{}", rejected.detail);
+    assert!(rejected.detail.starts_with("alias 7 is of a birth of \"g/n/d\" that was not seen"), "{}", rejected.detail);
     assert_eq!(decoder.take_rebirth().as_deref(), Some("spBv1.0/g/NCMD/n"));
     assert_eq!(decoder.take_rebirth(), None, "it is told once");
     // A node's aliases are not its devices'.

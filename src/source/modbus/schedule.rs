@@ -3,7 +3,8 @@
 //! ```text
 //! beats of a unit   start, start + poll, start + 2 × poll, …            no matter how long a poll took: nothing drifts
 //! a beat is missed  when the next one has come before it was its turn
-//! a silent unit     lets beats pass for a while that doubles, and has its turn when no other unit is due
+//! a silent unit     lets beats pass for a while that doubles; then it lets the others go first, for one beat more
+//! a full line       of units with one beat, who was asked longest ago goes first: each gets its share
 //! ```
 
 use std::time::Duration;
@@ -23,6 +24,8 @@ struct Turn {
     due: Duration,
     /// Time-outs on end.
     silent: u32,
+    /// When it had its turn last.
+    asked: Duration,
 }
 
 /// How a turn went.
@@ -37,13 +40,14 @@ pub enum Went {
 impl Schedule {
     /// Units by their intervals, all due at once. An answer that may come so late is waited for by leaving its unit alone.
     pub fn new(polls: impl IntoIterator<Item = Duration>, late: Duration) -> Self {
-        let turn = |poll| Turn { poll, due: Duration::ZERO, silent: 0 };
+        let turn = |poll| Turn { poll, due: Duration::ZERO, silent: 0, asked: Duration::ZERO };
         Self { turns: polls.into_iter().map(turn).collect(), pause: late }
     }
 
     /// Whose turn is next, and when.
     pub fn next(&self, now: Duration) -> Option<(usize, Duration)> {
-        let by_rank = |(_, turn): &(usize, &Turn)| (turn.silent > 0, turn.due);
+        let by_rank =
+            |(_, turn): &(usize, &Turn)| (turn.silent > 0 && now < turn.due + turn.poll, turn.due, turn.asked);
         let due = self.turns.iter().enumerate().filter(|(_, turn)| turn.due <= now).min_by_key(by_rank);
         let next = due.or_else(|| self.turns.iter().enumerate().min_by_key(|(_, turn)| turn.due));
         next.map(|(unit, turn)| (unit, turn.due))
@@ -52,6 +56,7 @@ impl Schedule {
     /// A unit has had its turn. Says how many of its beats were missed since.
     pub fn took(&mut self, unit: usize, now: Duration, went: Went) -> u64 {
         let turn = &mut self.turns[unit];
+        turn.asked = now;
         turn.due += turn.poll;
         let (poll, due) = (turn.poll.as_nanos().max(1), turn.due);
         let missed = match went {
@@ -136,6 +141,22 @@ mod tests {
         }
         schedule.took(0, now, Went::Answered);
         assert_eq!(schedule.next(now).unwrap().1, now + ms(100), "it answers again, and is one of them");
+    }
+
+    #[test]
+    fn a_unit_that_was_silent_once_has_its_turn_again_however_much_there_is_to_ask() {
+        // Four units, of which each takes 40 ms of the 100 that all have.
+        let mut schedule = Schedule::new([ms(100); 4], ms(0));
+        let (mut now, mut turns, mut missed) = (ms(0), [0; 4], 0);
+        for round in 0..400 {
+            let (unit, due) = schedule.next(now).unwrap();
+            now = now.max(due) + ms(40);
+            let went = if round == 2 { Went::Silent } else { Went::Answered };
+            turns[unit] += 1;
+            missed += schedule.took(unit, now, went);
+        }
+        assert!(turns.iter().all(|turns| *turns >= 95), "{turns:?}");
+        assert!(missed > 100, "{missed} beats were missed, and known to be");
     }
 
     #[test]

@@ -49,13 +49,17 @@ impl Door {
         let filtered = self.exceptions.apply(&mut delivery.readings, Instant::now());
         self.metrics.readings.with_label_values(&[&*self.name, "filtered"]).inc_by(filtered);
         if delivery.is_empty() {
-            return Ok(self.window.take_empty(tag, &self.inbox)?);
+            // What it repeats may have come as QoS 0 and still be on its way.
+            return match tag.ack {
+                Some(_) => Ok(self.window.take_known(self.unconfirmed.take(), tag, &self.inbox)?),
+                None => Ok(()),
+            };
         }
         if tag.ack.is_none() {
             // QoS 0 has no window to wait in.
             let readings = delivery.readings.len() as u64;
             match self.inbox.try_put(delivery) {
-                Ok(_not_awaited) => {}
+                Ok(receipt) => self.unconfirmed = Some(receipt),
                 Err(Refused::Full(_)) => {
                     self.dropped(readings);
                     self.exceptions.forget();
@@ -64,6 +68,7 @@ impl Door {
             }
             return Ok(());
         }
+        let tag = Tag { weight: delivery.weight, ..tag };
         Ok(self.window.take(delivery, tag, &self.inbox)?)
     }
 

@@ -39,7 +39,7 @@ use self::filters::Filters;
 use self::rebirth::Rebirths;
 use self::window::{Closed, Window};
 use super::filter::Filter;
-use super::{Inbox, SourceError, State, StateSender};
+use super::{Inbox, Receipt, SourceError, State, StateSender};
 use crate::backoff;
 use crate::config::{self, Backoff, Protocol};
 use crate::decode::Decoder;
@@ -82,6 +82,7 @@ pub async fn run(
         rebirths: Rebirths::default(),
         window: Window::new(mqtt.in_flight.into()),
         exceptions: Filter::new(mqtt.filter.clone()),
+        unconfirmed: None,
         unsent: 0,
         patience_ends: None,
         connected: None,
@@ -142,6 +143,8 @@ struct Door {
     window: Window<Puback>,
     /// What is worth reporting.
     exceptions: Filter,
+    /// Of the last message that came as `QoS` 0: what came before it is stored when it is.
+    unconfirmed: Option<Receipt>,
     /// PUBACKs handed to the connection that have not left yet.
     unsent: usize,
     /// Until when a full window is only waited for.

@@ -89,7 +89,12 @@ impl<A> Window<A> {
 
     /// Takes in a message that holds nothing to be stored: only its acknowledgement waits for its turn.
     pub fn take_empty(&mut self, tag: Tag<A>, inbox: &Inbox) -> Result<(), Closed> {
-        self.hold(Held::Known(None), tag, inbox)
+        self.take_known(None, tag, inbox)
+    }
+
+    /// The same, where what it repeats has this receipt.
+    pub fn take_known(&mut self, receipt: Option<Receipt>, tag: Tag<A>, inbox: &Inbox) -> Result<(), Closed> {
+        self.hold(Held::Known(receipt), tag, inbox)
     }
 
     /// Takes in a message that equals one of the last that were stored, or one that an ended connection brought and that

@@ -136,6 +136,30 @@ fn a_session_that_is_open_takes_what_would_be_late_alone() {
 }
 
 #[test]
+fn of_a_reading_in_samples_what_finds_no_open_session_is_handed_back_with_the_rest() {
+    let mut spec = session(10);
+    spec.plan.table = Table::Samples;
+    spec.plan.keys.push(Expr::Ref(Ref::Metric));
+    spec.plan.aggregates = vec![aggregate(Kind::Count, None)];
+    spec.plan.select = vec![("n".into(), Expr::Ref(Ref::Aggregate(0)))];
+    for late in [Late::Forward, Late::Drop] {
+        spec.late = late;
+        let told = if late == Late::Forward { "-> late a 15" } else { "" };
+        let story = format!(
+            "
+            0  up plant
+            1  a 20 x=1
+            2  a 28 x=1
+            3  a 36 x=1
+            4  a 15 x=1 y=1           {told}
+            5  end                    -> a [15, 46) n=4
+            "
+        );
+        assert_eq!(tell(&spec, &story).late, 1, "{late:?}");
+    }
+}
+
+#[test]
 fn null_is_a_group_and_counts_for_nothing_in_aggregates() {
     let mut spec = spec();
     spec.plan.keys.push(Expr::Ref(Ref::Field("line".into())));
