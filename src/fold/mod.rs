@@ -124,10 +124,12 @@ impl Fold {
         let Options { specs, checkpoint_interval, passes_from } = options;
         let idle = specs.is_empty() && !restored.known;
         let log = queue.readings.clone();
-        // Behind a state nothing went that was not folded: what is not there cannot be read, and is told of. Where there
-        // were no windows, what was delivered may have gone.
+        // Behind a state, and of what is passed, nothing went that was not folded: what is not there cannot be read, and
+        // is told of. Otherwise what was delivered may have gone.
         let had_windows = !restored.pieces.is_empty();
-        let begin = if had_windows { restored.position } else { restored.position.max(log.oldest()?.offset) };
+        let oldest = log.oldest()?.offset.min(passes_from.unwrap_or(u64::MAX));
+        let begin = if had_windows { restored.position } else { restored.position.max(oldest) };
+        let epoch = restored.epoch;
         let position = if specs.is_empty() { log.durable().offset } else { begin };
         let metrics = losses.metrics.clone();
         let windows = restore(specs, restored, &metrics);
@@ -142,7 +144,7 @@ impl Fold {
             told_at: now,
             snapshot: true,
         };
-        let (reader, writer, epoch) = (Reader::new(&log, position), losses.writer.clone(), queue.identity.epoch);
+        let (reader, writer) = (Reader::new(&log, position), losses.writer.clone());
         Ok(Self {
             log,
             reader,

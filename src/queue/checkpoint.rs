@@ -44,6 +44,9 @@ pub struct FoldCommit {
 pub struct Restored {
     /// Readings before this offset are folded.
     pub position: u64,
+    /// Of the newest group of the log `state` that can be read: what lies before `position` was committed in it or
+    /// earlier.
+    pub epoch: u64,
     /// The state, in the order it was written; empty where it is gone.
     pub pieces: Vec<Bytes>,
     /// What lies at or past this place of the log `rows` is void. `None`: all that is found counts.
@@ -63,7 +66,10 @@ impl Restored {
             match reader.step()? {
                 Step::End => return Ok(found.restored(known)),
                 Step::Lost { .. } => found.lose(),
-                Step::Group(group) => group.entries.into_iter().for_each(|entry| found.take(entry)),
+                Step::Group(group) => {
+                    found.epoch = group.epoch;
+                    group.entries.into_iter().for_each(|entry| found.take(entry));
+                }
             }
         }
     }
@@ -73,6 +79,7 @@ impl Restored {
 #[derive(Default)]
 struct Found {
     newest: Option<Checkpoint>,
+    epoch: u64,
     pieces: Vec<Bytes>,
     /// Those that no checkpoint counts yet.
     pending: Vec<Bytes>,
@@ -106,12 +113,13 @@ impl Found {
     }
 
     fn restored(self, &Mark { folded, rows, .. }: &Mark) -> Restored {
-        let Self { newest, pieces, whole, lost, .. } = self;
+        let Self { newest, epoch, pieces, whole, lost, .. } = self;
         let (position, rows_end) = newest.map_or((0, 0), |newest| (newest.position, newest.rows_end.offset));
         let known = newest.is_some() || folded > 0 || rows.offset > 0 || lost;
         let damaged = known && (!whole || position < folded || rows_end < rows.offset);
         Restored {
             position: position.max(folded),
+            epoch,
             rows_end: newest.filter(|_| !damaged).map(|newest| newest.rows_end),
             pieces: if damaged { Vec::new() } else { pieces },
             known,

@@ -50,6 +50,13 @@ impl Cursors {
         files::write(store, "cursors", self)
     }
 
+    /// Readings before this offset were passed, which is to say that they are folded; 0: none was passed yet.
+    #[must_use]
+    pub fn passed(&self) -> u64 {
+        let Some(StreamCursors { passes_from: Some(from), lanes, .. }) = self.streams.get("readings") else { return 0 };
+        lanes.values().map(|lane| lane.done).min().filter(|done| done > from).unwrap_or(0)
+    }
+
     /// Settles, before anyone acts on it, from which offset on readings are passed: where only rows are wanted, from
     /// the `end` that the log had when that was asked for first. What was queued before is delivered all the same.
     pub fn settle_passing(store: &dyn Store, only_rows: bool, end: u64) -> Result<Option<u64>, StoreError> {

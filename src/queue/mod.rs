@@ -148,6 +148,7 @@ fn known_durable(store: &dyn Store) -> Result<Mark, StoreError> {
     };
     mark.readings.offset = mark.readings.offset.max(done("readings"));
     mark.rows.offset = mark.rows.offset.max(done("rows"));
+    mark.folded = mark.folded.max(cursors.passed());
     mark.notes.offset = mark.notes.offset.max(done("gaps"));
     mark.dead.offset = mark.dead.offset.max(dead::purged(store)?);
     let delivered = cursors.streams.values().flat_map(|stream| stream.lanes.values());

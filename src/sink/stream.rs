@@ -109,7 +109,7 @@ impl Stream {
             }
             match self.reader.step()? {
                 Step::Group(group) => self.hand_out(group, now),
-                Step::Lost { from, to } => gaps.extend(self.lose(from, to.min(self.delivers_to()))),
+                Step::Lost { from, to } => gaps.extend(self.lose(from, to)),
                 Step::End => break,
             }
         }
@@ -260,9 +260,15 @@ impl Stream {
         }
     }
 
-    /// A gap in each lane of the span that has not passed it: whose entries these were, no one can tell any more.
+    /// A gap in each lane of the span that has not passed it: whose entries these were, no one can tell any more. Of
+    /// what is passed, the fold tells.
     fn lose(&mut self, from: u64, to: u64) -> Vec<Gap> {
         let mut gaps = Vec::new();
+        let end = self.delivers_to();
+        if end < to {
+            self.reader = Reader::new(&self.log, end);
+        }
+        let to = to.min(end);
         for (number, road) in self.lanes.iter_mut().filter(|(_, road)| road.from < to) {
             let from = from.max(road.from);
             let removed = Removed { from: (self.epoch, from), to: (self.epoch, to - 1), count: to - from };

@@ -59,7 +59,7 @@ async fn no_value_is_further_from_the_last_report_than_the_deadband_whatever_is_
     }
 }
 
-/// A value that came as QoS 0 and is not stored yet, and the same as QoS 1, which says nothing new.
+/// A value that came as `QoS` 0 and is not stored yet, and the same as `QoS` 1, which says nothing new.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_repeats_a_value_that_nobody_acknowledges_is_acknowledged_once_that_is_stored() {
     let name = "door-qos0-repeat";

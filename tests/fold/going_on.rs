@@ -10,6 +10,7 @@ use tidegate::queue::{Cursor, Cursors, Entry, Queue, Span, Store, StreamCursors}
 use tidegate::reading::{Micros, Reading, Series, Value};
 use tokio::time::Instant;
 
+use super::expected;
 use super::life::{Life, Named, all, config};
 use crate::support::lossy::LossyStore;
 
@@ -279,12 +280,12 @@ async fn a_gap_in_the_log_is_told_of_by_the_fold_where_no_one_else_reads_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_generation_that_cannot_be_opened_at_a_start_is_told_of_as_well() {
-    for (readings, expected) in [("none", 1), ("all", 0)] {
+    for (readings, rotten, expected) in [("none", false, 1), ("none", true, 1), ("all", false, 0)] {
         let world = World::new();
         let window = config(&(counting("w", 10) + &format!("[forward]\nreadings = \"{readings}\"\n")));
         let mut life = world.start(&window).await;
         world.commit(&mut life, "press", [0]).await;
-        let folded = *life.folded.borrow();
+        let (folded, epoch) = (*life.folded.borrow(), life.queue.identity.epoch);
         life.end().await;
         // Meanwhile the log has grown by some generations that no fold has seen.
         world.grow(300, 1..20);
@@ -293,12 +294,23 @@ async fn a_generation_that_cannot_be_opened_at_a_start_is_told_of_as_well() {
         for number in &numbers[..2] {
             world.lossy.break_generation("readings", *number);
         }
+        if rotten {
+            let newest = world.store.generations("state").unwrap().pop().unwrap();
+            let last = world.lossy.chunks("state", newest).pop().unwrap();
+            world.lossy.rot("state", newest, last, |bytes| bytes[40] ^= 1);
+        }
         let mut life = world.start(&window).await;
         let begin = life.queue.readings.oldest().unwrap().offset;
         assert!(begin > folded);
-        assert_eq!(life.metrics.window_unread.get(), begin - folded);
+        assert_eq!(life.metrics.window_unread.get(), begin - folded, "{readings} {rotten}");
         let told = [folded, begin - 1, begin - folded].map(|n| Value::I64(n as i64));
-        assert_eq!(gaps(&life), vec![told; expected], "readings = {readings}");
+        assert_eq!(gaps(&life), vec![told; expected], "{readings} {rotten}");
+        // Of the epoch that is known to have been, not of the one that has just been drawn.
+        let drawn = life.queue.identity.epoch;
+        for (.., gap) in all(&life.queue.notes) {
+            let told = expected::integer(&gap, "from_epoch") as u64;
+            assert!(told < drawn && (rotten || told == epoch), "{told}");
+        }
         assert!(life.finish().await);
         life.end().await;
     }

@@ -206,3 +206,26 @@ async fn whatever_is_killed_and_whenever_it_is_wanted_a_reading_is_delivered_or_
         live(seed).await;
     }
 }
+
+#[tokio::test]
+async fn a_fold_that_is_behind_what_was_delivered_goes_on_with_its_state() {
+    let dir = TempDir::new("road-none-behind");
+    let mut rig = Rig::new(&dir, 1, all_taken);
+    rig.commit_many((0..10).map(|n| ("d".to_owned(), n.to_string()))).await;
+    rig.fold(3, [1]).await;
+    rig.only_rows();
+    rig.deliver_until(true, |rig| rig.texts().len() == 10).await;
+    let end = rig.end();
+    rig.close().await;
+    let mut rig = Rig::new(&dir, 1, all_taken);
+    let restored = &rig.queue.restored;
+    assert_eq!((restored.position, restored.damaged, restored.pieces.len()), (3, false, 1));
+    // What is passed is folded, whatever becomes of the state and the mark.
+    rig.only_rows();
+    rig.commit("d", "passed").await;
+    rig.fold(rig.end(), [2]).await;
+    rig.deliver_until(true, |rig| rig.rows().contains(&2)).await;
+    let folded = rig.end();
+    assert!(folded > end);
+    assert_eq!(Cursors::load(&*rig.store).unwrap().passed(), folded);
+}
