@@ -4,9 +4,9 @@
 //!   reading ─▶ rename ─▶ keep or drop ─▶ moved by more than its deadband? changed? silent for a heartbeat? ─▶ reading
 //! ```
 //!
-//! Each field is looked at by itself, against the value of the same series that was let through last, and goes when it
-//! has nothing new to say; a reading of which no field is left goes as a whole, is counted and acknowledged. Fields
-//! that no rule names pass.
+//! Each field is looked at by itself, against the value of the same series that was let through last (`memory.rs` says
+//! what last means where readings come late), and goes when it has nothing new to say; a reading of which no field is
+//! left goes as a whole, is counted and acknowledged. Fields that no rule names pass.
 //!
 //! A deadband is absolute, as in OPC UA Part 4, 7.22.2: a value passes when it differs by more than that. A value of
 //! another kind than the last one has changed.
@@ -14,24 +14,24 @@
 //! What was let through need not have been stored: whoever drops a reading behind the filter has it forget, and every
 //! field passes once more.
 
+mod memory;
+
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use self::memory::{Memory, Moment, Report};
+use crate::clock::Now;
 use crate::config;
-use crate::reading::{Reading, Series, Value};
+use crate::reading::{Reading, Value};
 
-/// Values that are remembered. Beyond, all are forgotten: every field passes once more.
-const MOST: usize = 200_000;
 /// Names whose rule is remembered.
 const MOST_NAMES: usize = 10_000;
 
 pub struct Filter {
     config: config::Filter,
     rules: HashMap<Arc<str>, Rule>,
-    passed: HashMap<Arc<Series>, HashMap<Arc<str>, Passed>>,
-    /// How many values are remembered.
-    values: usize,
+    memory: Memory,
 }
 
 /// What a field of some name is in for.
@@ -42,27 +42,14 @@ struct Rule {
     report: Report,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Report {
-    Always,
-    OnChange,
-    Deadband(f64),
-}
-
-/// A value that was let through.
-struct Passed {
-    value: Value,
-    at: Instant,
-}
-
 impl Filter {
     #[must_use]
     pub fn new(config: config::Filter) -> Self {
-        Self { config, rules: HashMap::new(), passed: HashMap::new(), values: 0 }
+        Self { memory: Memory::new(config.heartbeat), rules: HashMap::new(), config }
     }
 
     /// Takes out what is not worth reporting, and says how many readings went as a whole.
-    pub fn apply(&mut self, readings: &mut Vec<Reading>, now: Instant) -> u64 {
+    pub fn apply(&mut self, readings: &mut Vec<Reading>, now: Now) -> u64 {
         if self.config.is_empty() {
             return 0;
         }
@@ -76,14 +63,14 @@ impl Filter {
 
     /// What was let through may not have been stored.
     pub fn forget(&mut self) {
-        self.passed.clear();
-        self.values = 0;
+        self.memory.forget();
     }
 
-    fn one(&mut self, reading: &mut Reading, now: Instant) {
-        if self.values > MOST {
+    fn one(&mut self, reading: &mut Reading, now: Now) {
+        if self.memory.is_full() {
             self.forget();
         }
+        let moment = Moment::of(reading, now);
         let fields = std::mem::take(&mut reading.fields);
         for (name, value) in &fields {
             let Rule { name: Some(new), report } = self.rule(name) else { continue };
@@ -91,34 +78,8 @@ impl Filter {
             let is_taken = |(other, _): &(Arc<str>, Value)| *other == new;
             let taken = new != *name && (fields.iter().any(is_taken) || reading.fields.iter().any(is_taken));
             let name = if taken { name.clone() } else { new };
-            if self.is_news(&reading.series, &name, value, report, now) {
+            if self.memory.is_news((&reading.series, &name), value, report, moment) {
                 reading.fields.push((name, value.clone()));
-            }
-        }
-    }
-
-    fn is_news(&mut self, series: &Arc<Series>, name: &Arc<str>, value: &Value, report: Report, now: Instant) -> bool {
-        if report == Report::Always {
-            return true;
-        }
-        if !self.passed.contains_key(series) {
-            self.passed.insert(series.clone(), HashMap::new());
-        }
-        let fields = self.passed.get_mut(series).expect("it was put there");
-        let news = Passed { value: value.clone(), at: now };
-        match fields.get_mut(name) {
-            None => {
-                self.values += 1;
-                fields.insert(name.clone(), news);
-                true
-            }
-            Some(last) => {
-                let silent = now.saturating_duration_since(last.at) >= self.config.heartbeat;
-                let passes = silent || has_moved(&last.value, value, report);
-                if passes {
-                    *last = news;
-                }
-                passes
             }
         }
     }
@@ -155,45 +116,6 @@ fn matches(pattern: &str, name: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(beginning) => name.starts_with(beginning),
         None => name == pattern,
-    }
-}
-
-fn has_moved(last: &Value, value: &Value, report: Report) -> bool {
-    match (report, number(last), number(value)) {
-        (Report::Deadband(band), Some(last), Some(value)) => last.distance(value) > band,
-        _ => last != value,
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Number {
-    Whole(i128),
-    Float(f64),
-}
-
-impl Number {
-    fn distance(self, other: Self) -> f64 {
-        match (self, other) {
-            // Counters beyond 2^53 move by less than a double can tell.
-            (Self::Whole(a), Self::Whole(b)) => a.abs_diff(b) as f64,
-            (a, b) => (a.float() - b.float()).abs(),
-        }
-    }
-
-    fn float(self) -> f64 {
-        match self {
-            Self::Whole(n) => n as f64,
-            Self::Float(x) => x,
-        }
-    }
-}
-
-fn number(value: &Value) -> Option<Number> {
-    match *value {
-        Value::I64(n) => Some(Number::Whole(n.into())),
-        Value::U64(n) => Some(Number::Whole(n.into())),
-        Value::F64(x) => Some(Number::Float(x)),
-        Value::Bool(_) | Value::Text(_) => None,
     }
 }
 

@@ -29,7 +29,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 pub use self::delivery::{Cut, Delivery, Reason, Rejected};
 
-use crate::clock::{Clock, Mono};
+use crate::clock::{Clock, Mono, Now};
 use crate::reading::Micros;
 
 /// What the writer finds in the inbox.
@@ -106,10 +106,16 @@ impl Inbox {
         (Self { items, room: Arc::new(Semaphore::new(bytes)), capacity: bytes, clock }, receiver)
     }
 
+    /// The clock by which what comes is stamped.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        self.clock.now()
+    }
+
     /// The moment of arrival, where the clock can be right: for payloads that count their times from it.
     #[must_use]
     pub fn arrival(&self) -> Option<Micros> {
-        let now = self.clock.now();
+        let now = self.now();
         now.synced().then_some(now.wall)
     }
 

@@ -1,7 +1,5 @@
 //! What becomes of one message: readings, a dead letter, or nothing but its PUBACK.
 
-use std::time::Instant;
-
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
@@ -46,7 +44,7 @@ impl Door {
         if let (true, Some(at)) = (requests_rebirth, decoder) {
             self.ask_rebirth(at);
         }
-        let filtered = self.exceptions.apply(&mut delivery.readings, Instant::now());
+        let filtered = self.exceptions.apply(&mut delivery.readings, self.inbox.now());
         self.metrics.readings.with_label_values(&[&*self.name, "filtered"]).inc_by(filtered);
         if delivery.is_empty() {
             // What it repeats may have come as QoS 0 and still be on its way.

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use tidegate_wire::frame::{Frame, Hello, Kind};
@@ -128,7 +127,7 @@ impl Door {
     }
 
     fn filter(&mut self, delivery: &mut Delivery) {
-        let filtered = self.exceptions.apply(&mut delivery.readings, Instant::now());
+        let filtered = self.exceptions.apply(&mut delivery.readings, self.pending.now());
         self.metrics.readings.with_label_values(&[&*self.name, "filtered"]).inc_by(filtered);
     }
 

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use futures_util::FutureExt as _;
 
 use super::link::Ticket;
+use crate::clock::Now;
 use crate::reading::Micros;
 use crate::source::{Delivery, Inbox, Receipt, Refused, SourceError};
 
@@ -27,6 +28,11 @@ impl Pending {
     /// When something comes now, where the clock can be right.
     pub fn arrival(&self) -> Option<Micros> {
         self.inbox.arrival()
+    }
+
+    /// The clock by which what comes is stamped.
+    pub fn now(&self) -> Now {
+        self.inbox.now()
     }
 
     pub fn is_held(&self) -> bool {
