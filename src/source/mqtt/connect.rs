@@ -11,6 +11,8 @@ use crate::config::{Mqtt, Protocol, Tls};
 
 /// PUBACKs that leave in one write; without it each is a write of its own.
 const WRITTEN_TOGETHER: usize = 100;
+/// What we publish (asking for a rebirth) is little; the library's own limit of 65,535 holds 14 MB of empty places ready.
+const PUBLISHED_AT_ONCE: u16 = 16;
 
 /// Why a connection ended or did not come about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,9 +47,10 @@ pub fn client(mqtt: &Mqtt, client_id: &str) -> Result<(Client, Connection), Stri
                 .set_ack_mode(v5::AckMode::Manual)
                 .set_session_expiry_interval(Some(mqtt.session_expiry.as_secs().try_into().unwrap_or(u32::MAX)))
                 .set_receive_maximum(Some(mqtt.in_flight))
+                .set_outgoing_inflight_upper_limit(PUBLISHED_AT_ONCE)
                 .set_max_packet_size(Some(mqtt.max_packet))
                 .set_max_request_batch(WRITTEN_TOGETHER)
-                .set_session_store(session::Empty::of(client_id));
+                .set_session_store(session::Empty::of(client_id, PUBLISHED_AT_ONCE));
             if let Some(user) = &mqtt.username {
                 let password = mqtt.password.as_ref().map(|secret| secret.0.clone()).unwrap_or_default();
                 options.set_credentials(user, password);

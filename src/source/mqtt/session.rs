@@ -14,14 +14,15 @@ use rumqttc::{PersistedAckMode, PersistedSession, SessionStore, SessionStoreErro
 pub struct Empty(PersistedSession);
 
 impl Empty {
+    /// Of a client that may publish so many messages at once.
     #[must_use]
-    pub fn of(client_id: &str) -> Self {
+    pub fn of(client_id: &str, at_once: u16) -> Self {
         Self(PersistedSession {
             format_version: 1,
             client_id: client_id.to_owned(),
             clean_start: false,
             session_expiry_interval: None,
-            outgoing_inflight_upper_limit: None,
+            outgoing_inflight_upper_limit: Some(at_once),
             ack_mode: PersistedAckMode::Manual,
             last_pkid: 0,
             last_puback: 0,
