@@ -135,10 +135,10 @@ impl Moment {
 
 impl When {
     fn since(self, last: Self) -> Since {
-        let (at, last) = match (self, last) {
-            (Self::Said(Micros(at)), Self::Said(Micros(last)))
-            | (Self::Arrived(Mono(at)), Self::Arrived(Mono(last))) => (at, last),
-            _ => return Since::Unrelated,
+        let ((Self::Said(Micros(at)), Self::Said(Micros(last))) | (Self::Arrived(Mono(at)), Self::Arrived(Mono(last)))) =
+            (self, last)
+        else {
+            return Since::Unrelated;
         };
         if at < last { Since::Before } else { Since::After(Duration::from_micros(at.abs_diff(last))) }
     }

@@ -211,7 +211,7 @@ fn a_noisy_temperature_is_reported_a_few_times_and_never_falls_silent() {
         let temp = 21.0 + f64::from(n) / 36_000.0 + noise;
         let now = n * Duration::from_millis(100);
         let passed = left(&mut filter, &[("temp", Value::F64(temp))], at(now));
-        silence = silence.max(now - heard);
+        silence = silence.max(now.saturating_sub(heard));
         if let [(_, Value::F64(value))] = passed[..] {
             (reported, last, heard) = (reported + 1, value, now);
         }
