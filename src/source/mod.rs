@@ -14,6 +14,7 @@
 
 mod delivery;
 pub mod filter;
+mod inlet;
 pub mod modbus;
 pub mod mqtt;
 pub mod port;
@@ -28,6 +29,7 @@ use std::task::{Context, Poll};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 pub use self::delivery::{Cut, Delivery, Reason, Rejected};
+pub use self::inlet::Inlet;
 
 use crate::clock::{Clock, Mono, Now};
 use crate::reading::Micros;
@@ -148,16 +150,6 @@ impl Inbox {
     pub async fn room_for(&self, delivery: &Delivery) -> Result<(), NotStored> {
         drop(self.room.acquire_many(self.weight(delivery)).await.map_err(|_| NotStored)?);
         self.items.reserve().await.map(drop).map_err(|_| NotStored)
-    }
-
-    /// Puts into the log that a source has connected.
-    pub async fn up(&self, source: &Arc<str>) -> Result<(), NotStored> {
-        self.items.send(Item::Up(source.clone())).await.map_err(|_| NotStored)
-    }
-
-    /// Puts into the log that a source has lost its connection.
-    pub async fn down(&self, source: &Arc<str>) -> Result<(), NotStored> {
-        self.items.send(Item::Down(source.clone())).await.map_err(|_| NotStored)
     }
 
     /// One message heavier than the whole inbox still passes, alone.

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Inbox, SourceError, State, StateSender};
+use super::{Inbox, Inlet, SourceError, State, StateSender};
 use crate::metrics::Metrics;
 
 pub(super) struct Standing {
     pub name: Arc<str>,
-    pub inbox: Inbox,
+    pub inlet: Inlet,
     pub metrics: Arc<Metrics>,
     state: StateSender,
     is_up: bool,
@@ -15,20 +15,21 @@ pub(super) struct Standing {
 
 impl Standing {
     pub fn new(name: &str, inbox: Inbox, metrics: Arc<Metrics>, state: StateSender) -> Self {
-        Self { name: name.into(), inbox, metrics, state, is_up: false }
+        let name: Arc<str> = name.into();
+        Self { inlet: Inlet::new(inbox, name.clone()), name, metrics, state, is_up: false }
     }
 
     /// Connected, to what `place` names.
-    pub async fn up(&mut self, place: &str) -> Result<(), SourceError> {
+    pub fn up(&mut self, place: &str) -> Result<(), SourceError> {
         self.metrics.source_connects.with_label_values(&[&*self.name]).inc();
         tracing::info!(source = &*self.name, place, "connected");
         self.is_up = true;
         self.set(State::Connected);
-        Ok(self.inbox.up(&self.name).await?)
+        Ok(self.inlet.up()?)
     }
 
     /// Not connected; it will be tried again.
-    pub async fn down(&mut self, why: String) -> Result<(), SourceError> {
+    pub fn down(&mut self, why: String) -> Result<(), SourceError> {
         let before = self.state.borrow().clone();
         match before {
             State::Down { why: before } if before == why => {}
@@ -39,7 +40,7 @@ impl Standing {
         let state = State::Down { why };
         self.set(state);
         if std::mem::take(&mut self.is_up) {
-            self.inbox.down(&self.name).await?;
+            self.inlet.down()?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The door on real brokers: who is let in, what is asked for, what comes, and what never does.
 
 mod exceptions;
+mod full;
 mod limits;
 mod login;
 mod loss;

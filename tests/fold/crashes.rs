@@ -77,7 +77,7 @@ impl World {
     }
 
     async fn play(&mut self, life: &mut Life) -> bool {
-        if !life.up().await {
+        if !life.up() {
             return false;
         }
         while self.acknowledged < READINGS {

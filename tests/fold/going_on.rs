@@ -45,7 +45,7 @@ impl World {
 
     async fn start(&self, config: &Config) -> Life {
         let mut life = Life::begin(&self.store, &self.clock, config).unwrap();
-        assert!(life.up().await && life.folded().await);
+        assert!(life.up() && life.folded().await);
         life
     }
 
@@ -114,7 +114,7 @@ async fn a_gateway_that_never_lives_for_a_second_gets_on_all_the_same() {
     for second in 0..40 {
         world.clock.turn(SECOND);
         let life = Life::begin(&world.store, &world.clock, &config).unwrap();
-        assert!(life.up().await && life.commit(reading("press", T + second)).await);
+        assert!(life.up() && life.commit(reading("press", T + second)).await);
         tokio::time::sleep(Duration::from_millis(300)).await;
         life.end().await;
     }

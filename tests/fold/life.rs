@@ -13,7 +13,7 @@ use tidegate::queue::{Cursors, Entry, Log, OpenError, Queue, Reader, Request, Sh
 use tidegate::reading::{Micros, Reading};
 use tidegate::sink::RoadState;
 use tidegate::sink::losses::Losses;
-use tidegate::source::{Delivery, Inbox};
+use tidegate::source::{Delivery, Inbox, Inlet};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -119,8 +119,8 @@ impl Life {
     }
 
     /// A source comes.
-    pub async fn up(&self) -> bool {
-        self.inbox.up(&"plant".into()).await.is_ok()
+    pub fn up(&self) -> bool {
+        Inlet::new(self.inbox.clone(), "plant".into()).up().is_ok()
     }
 
     /// Ends the stream and waits until all of it is folded; `false` where that does not come to pass.

@@ -7,6 +7,7 @@ pub mod moto;
 pub mod publisher;
 pub mod readings;
 pub mod scene;
+pub mod source;
 
 use std::path::PathBuf;
 

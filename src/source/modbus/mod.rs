@@ -20,8 +20,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use self::line::{Answer, Line};
 use self::plan::Request;
@@ -116,7 +115,7 @@ impl Bus {
                 Ok((line, place)) => {
                     if !self.standing.is_up() {
                         self.schedule.forgive(self.start.elapsed());
-                        self.standing.up(&place).await?;
+                        self.standing.up(&place)?;
                     }
                     match self.serve(line).await? {
                         Ended::Failed(error) => format!("{place} failed: {error}; check the device and its cable"),
@@ -127,8 +126,8 @@ impl Bus {
                 Err(why) => why,
             };
             failed = if opened.elapsed() >= SHORT { 1 } else { failed + 1 };
-            self.standing.down(why).await?;
-            sleep(backoff::pause(REOPEN, failed)).await;
+            self.standing.down(why)?;
+            self.standing.inlet.sleep_until(Instant::now() + backoff::pause(REOPEN, failed)).await?;
         }
     }
 
@@ -136,7 +135,7 @@ impl Bus {
     async fn serve(&mut self, mut line: Line) -> Result<Ended, SourceError> {
         loop {
             let Some((_, due)) = self.schedule.next(self.start.elapsed()) else { return std::future::pending().await };
-            sleep_until(self.start + due).await;
+            self.standing.inlet.sleep_until(self.start + due).await?;
             let Some((unit, _)) = self.schedule.next(self.start.elapsed()) else { continue };
             let went = match self.poll(unit, &mut line).await? {
                 Ok(went) => went,
@@ -160,7 +159,7 @@ impl Bus {
 
     /// One turn of a unit: all that is asked of it, as one reading.
     async fn poll(&mut self, unit: usize, line: &mut Line) -> Result<Result<Went, std::io::Error>, SourceError> {
-        if !self.has_room() {
+        if !self.standing.inlet.has_room()? {
             self.count(unit, "skipped", 1);
             return Ok(Ok(Went::Skipped));
         }
@@ -217,7 +216,7 @@ impl Bus {
         };
         let weight = size_of::<Reading>() + reading.fields.len() * size_of::<(Arc<str>, Value)>();
         let delivery = Delivery { readings, rejects: Vec::new(), weight };
-        match self.standing.inbox.try_put(delivery) {
+        match self.standing.inlet.try_put(delivery) {
             Ok(_not_awaited) => self.count(unit, "read", 1),
             Err(Refused::Full(_)) => {
                 self.count(unit, "dropped", 1);
@@ -226,10 +225,6 @@ impl Bus {
             Err(Refused::Closed) => return Err(SourceError::QueueStopped),
         }
         Ok(())
-    }
-
-    fn has_room(&self) -> bool {
-        self.standing.inbox.room_for(&Delivery::default()).now_or_never().is_some()
     }
 
     /// Who does not answer, in a sentence.

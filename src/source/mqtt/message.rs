@@ -27,16 +27,16 @@ impl Door {
         }
         if message.retain && !wants_retained {
             self.count("retained");
-            return Ok(self.window.take_empty(tag, &self.inbox)?);
+            return Ok(self.window.take_empty(tag, &mut self.inlet)?);
         }
-        let tag = if message.dup { self.window.take_repeat(tag, &self.inbox)? } else { Some(tag) };
+        let tag = if message.dup { self.window.take_repeat(tag, &mut self.inlet)? } else { Some(tag) };
         let Some(tag) = tag else {
             self.count("repeat");
             return Ok(());
         };
         let mut delivery = match decoder {
             _ if message.payload.len() > self.mqtt.max_payload => self.oversize(&topic, &message.payload),
-            Some(at) => self.decoders[at].decode_at(&topic, &message.payload, self.inbox.arrival()),
+            Some(at) => self.decoders[at].decode_at(&topic, &message.payload, self.inlet.arrival()),
             // A filter the configuration has lost: the broker had this for us before the UNSUBSCRIBE.
             None => self.unasked(&topic, &message.payload),
         };
@@ -49,14 +49,14 @@ impl Door {
         if delivery.is_empty() {
             // What it repeats may have come as QoS 0 and still be on its way.
             return match tag.ack {
-                Some(_) => Ok(self.window.take_known(self.unconfirmed.take(), tag, &self.inbox)?),
+                Some(_) => Ok(self.window.take_known(self.unconfirmed.take(), tag, &mut self.inlet)?),
                 None => Ok(()),
             };
         }
         if tag.ack.is_none() {
             // QoS 0 has no window to wait in.
             let readings = delivery.readings.len() as u64;
-            match self.inbox.try_put(delivery) {
+            match self.inlet.try_put(delivery) {
                 Ok(receipt) => self.unconfirmed = Some(receipt),
                 Err(Refused::Full(_)) => {
                     self.dropped(readings);
@@ -67,7 +67,7 @@ impl Door {
             return Ok(());
         }
         let tag = Tag { weight: delivery.weight, ..tag };
-        Ok(self.window.take(delivery, tag, &self.inbox)?)
+        Ok(self.window.take(delivery, tag, &mut self.inlet)?)
     }
 
     fn oversize(&self, topic: &str, payload: &Bytes) -> Delivery {

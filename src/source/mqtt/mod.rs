@@ -31,7 +31,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use self::client::{Client, Connection, Event, Puback};
 use self::connect::Refusal;
@@ -39,7 +39,7 @@ use self::filters::Filters;
 use self::rebirth::Rebirths;
 use self::window::{Closed, Window};
 use super::filter::Filter;
-use super::{Inbox, Receipt, SourceError, State, StateSender};
+use super::{Inbox, Inlet, Receipt, SourceError, State, StateSender};
 use crate::backoff;
 use crate::config::{self, Backoff, Protocol};
 use crate::decode::Decoder;
@@ -89,9 +89,9 @@ pub async fn run(
         decoders: decoders?,
         client,
         client_id,
-        name,
         mqtt,
-        inbox,
+        inlet: Inlet::new(inbox, name.clone()),
+        name,
         state,
         metrics,
     };
@@ -110,9 +110,9 @@ pub async fn run(
         } else {
             backoff::pause(RECONNECT, failed)
         };
-        door.tell_end(&ended, short >= SHORT_SUSPICIOUS).await?;
+        door.tell_end(&ended, short >= SHORT_SUSPICIOUS)?;
         tokio::select! {
-            () = sleep(pause) => {}
+            slept = door.inlet.sleep_until(Instant::now() + pause) => slept?,
             () = &mut stop => return Ok(()),
         }
     }
@@ -150,7 +150,7 @@ struct Door {
     /// Until when a full window is only waited for.
     patience_ends: Option<Instant>,
     connected: Option<Instant>,
-    inbox: Inbox,
+    inlet: Inlet,
     state: StateSender,
     metrics: Arc<Metrics>,
 }
@@ -173,7 +173,7 @@ impl Door {
                     self.goodbye(connection).await?;
                     return Ok(None);
                 }
-                Some(Ok(event)) => self.on(event).await?,
+                Some(Ok(event)) => self.on(event)?,
                 Some(Err(refusal)) => break Why::Refused(refusal),
             }
             if self.is_overrun() {
@@ -198,14 +198,14 @@ impl Door {
         connection: &mut Connection,
         stop: &mut (impl Future<Output = ()> + Unpin),
     ) -> Result<Option<Result<Event, Refusal>>, SourceError> {
-        let Self { client, window, inbox, unsent, .. } = self;
+        let Self { client, window, inlet, unsent, .. } = self;
         // A poll is not cancelled while things go well: half a handshake, or half a packet, would be lost with it.
         let mut poll = pin!(connection.poll(client));
         loop {
             let event = tokio::select! {
                 event = &mut poll => Some(event),
                 () = &mut *stop => return Ok(None),
-                moved = window.progress(inbox) => moved.map(|()| None)?,
+                moved = window.progress(inlet) => moved.map(|()| None)?,
             };
             window.acknowledge(|ack| client.acknowledge(ack).inspect(|()| *unsent += 1))?;
             if let Some(event) = event {
@@ -214,9 +214,9 @@ impl Door {
         }
     }
 
-    async fn on(&mut self, event: Event) -> Result<(), SourceError> {
+    fn on(&mut self, event: Event) -> Result<(), SourceError> {
         match event {
-            Event::Connected { session_present } => self.connected(session_present).await?,
+            Event::Connected { session_present } => self.connected(session_present)?,
             Event::Message(message) => self.message(message)?,
             Event::Subscribed(granted) => self.subscribed(&granted),
             Event::Unsubscribed => self.unsubscribed(),
@@ -237,7 +237,7 @@ impl Door {
             match self.next(connection, stop).await? {
                 None => return Ok(None),
                 Some(Ok(Event::Message(message))) if message.ack.is_some() => {}
-                Some(Ok(event)) => self.on(event).await?,
+                Some(Ok(event)) => self.on(event)?,
                 Some(Err(refusal)) => return Ok(Some(Err(refusal))),
             }
         }
@@ -257,12 +257,12 @@ impl Door {
         self.state.send_replace(state);
     }
 
-    async fn connected(&mut self, session_present: bool) -> Result<(), SourceError> {
+    fn connected(&mut self, session_present: bool) -> Result<(), SourceError> {
         self.end_connection();
         self.connected = Some(Instant::now());
         self.metrics.source_connects.with_label_values(&[&*self.name]).inc();
         tracing::info!(source = &*self.name, host = self.mqtt.host, session_present, "connected");
-        self.inbox.up(&self.name).await.map_err(|_| SourceError::QueueStopped)?;
+        self.inlet.up()?;
         if let Err(error) = self.filters.remember_all() {
             tracing::warn!(source = &*self.name, %error, "the filters cannot be remembered; one that the configuration loses will stay subscribed");
         }
@@ -336,7 +336,7 @@ impl Door {
         while self.is_full() && Instant::now() < until {
             self.patience_ends = Some(until);
             tokio::select! {
-                moved = self.window.progress(&self.inbox) => moved?,
+                moved = self.window.progress(&mut self.inlet) => moved?,
                 () = sleep_until(until) => {}
                 () = &mut *stop => return Ok(true),
             }
@@ -349,7 +349,7 @@ impl Door {
         Ok(false)
     }
 
-    async fn tell_end(&mut self, ended: &Ended, taken_over: bool) -> Result<(), SourceError> {
+    fn tell_end(&mut self, ended: &Ended, taken_over: bool) -> Result<(), SourceError> {
         let connected = ended.connected.is_some();
         let mut why = match &ended.why {
             Why::Refused(refusal) => refusal.sentence(&self.mqtt, &self.client_id, connected),
@@ -374,7 +374,7 @@ impl Door {
         }
         self.set(state);
         if connected {
-            self.inbox.down(&self.name).await.map_err(|_| SourceError::QueueStopped)?;
+            self.inlet.down()?;
         }
         Ok(())
     }

@@ -38,7 +38,7 @@ impl Door {
         if !self.rebirths.may_ask(&topic, now) {
             return;
         }
-        let payload = decode::rebirth(self.inbox.arrival().unwrap_or_default());
+        let payload = decode::rebirth(self.inlet.arrival().unwrap_or_default());
         // Where the connection has no room the next message asks again.
         if self.client.publish(&topic, payload).is_ok() {
             self.metrics.rebirth_requests.with_label_values(&[&*self.name]).inc();

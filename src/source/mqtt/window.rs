@@ -13,7 +13,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
-use crate::source::{Delivery, Inbox, NotStored, Receipt, Refused};
+use crate::source::{Delivery, Inlet, NotStored, Receipt, Refused};
 
 /// The digest of a message, for subscriptions that drop repeats.
 pub type Digest = [u8; 32];
@@ -83,46 +83,46 @@ impl<A> Window<A> {
     }
 
     /// Takes a message in. It goes to the inbox at once if nothing waits before it.
-    pub fn take(&mut self, delivery: Delivery, tag: Tag<A>, inbox: &Inbox) -> Result<(), Closed> {
-        self.hold(Held::Delivery(delivery), tag, inbox)
+    pub fn take(&mut self, delivery: Delivery, tag: Tag<A>, inlet: &mut Inlet) -> Result<(), Closed> {
+        self.hold(Held::Delivery(delivery), tag, inlet)
     }
 
     /// Takes in a message that holds nothing to be stored: only its acknowledgement waits for its turn.
-    pub fn take_empty(&mut self, tag: Tag<A>, inbox: &Inbox) -> Result<(), Closed> {
-        self.take_known(None, tag, inbox)
+    pub fn take_empty(&mut self, tag: Tag<A>, inlet: &mut Inlet) -> Result<(), Closed> {
+        self.take_known(None, tag, inlet)
     }
 
     /// The same, where what it repeats has this receipt.
-    pub fn take_known(&mut self, receipt: Option<Receipt>, tag: Tag<A>, inbox: &Inbox) -> Result<(), Closed> {
-        self.hold(Held::Known(receipt), tag, inbox)
+    pub fn take_known(&mut self, receipt: Option<Receipt>, tag: Tag<A>, inlet: &mut Inlet) -> Result<(), Closed> {
+        self.hold(Held::Known(receipt), tag, inlet)
     }
 
     /// Takes in a message that equals one of the last that were stored, or one that an ended connection brought and that
     /// is on its way: it is acknowledged once that is. Gives the tag back if there is none.
-    pub fn take_repeat(&mut self, tag: Tag<A>, inbox: &Inbox) -> Result<Option<Tag<A>>, Closed> {
+    pub fn take_repeat(&mut self, tag: Tag<A>, inlet: &mut Inlet) -> Result<Option<Tag<A>>, Closed> {
         self.forget_ended();
         if tag.digest.is_some_and(|digest| self.recent.digests.contains(&digest)) {
             // It is among the recent ones already.
             let tag = Tag { digest: None, ..tag };
-            return self.take_empty(tag, inbox).map(|()| None);
+            return self.take_empty(tag, inlet).map(|()| None);
         }
         let same = self.ended.iter().position(|awaited| tag.digest.is_some() && awaited.tag.digest == tag.digest);
         let Some(awaited) = same.and_then(|at| self.ended.remove(at)) else { return Ok(Some(tag)) };
-        self.hold(Held::Known(awaited.receipt), tag, inbox).map(|()| None)
+        self.hold(Held::Known(awaited.receipt), tag, inlet).map(|()| None)
     }
 
-    fn hold(&mut self, held: Held, tag: Tag<A>, inbox: &Inbox) -> Result<(), Closed> {
+    fn hold(&mut self, held: Held, tag: Tag<A>, inlet: &mut Inlet) -> Result<(), Closed> {
         self.bytes += tag.weight;
         self.held.push_back((held, tag));
-        self.hand_over(inbox)
+        self.hand_over(inlet)
     }
 
     /// Gives to the inbox what it has room for.
-    fn hand_over(&mut self, inbox: &Inbox) -> Result<(), Closed> {
+    fn hand_over(&mut self, inlet: &mut Inlet) -> Result<(), Closed> {
         while let Some((held, tag)) = self.held.pop_front() {
             let receipt = match held {
                 Held::Known(receipt) => receipt,
-                Held::Delivery(delivery) => match inbox.try_put(delivery) {
+                Held::Delivery(delivery) => match inlet.try_put(delivery) {
                     Ok(receipt) => Some(receipt),
                     Err(Refused::Full(delivery)) => {
                         self.held.push_front((Held::Delivery(delivery), tag));
@@ -138,20 +138,23 @@ impl<A> Window<A> {
 
     /// Resolves when the oldest message was stored, or the inbox had room for one that waits; never while there is
     /// nothing to wait for.
-    pub async fn progress(&mut self, inbox: &Inbox) -> Result<(), Closed> {
+    pub async fn progress(&mut self, inlet: &mut Inlet) -> Result<(), Closed> {
         let Self { committing, held, .. } = self;
         let first_stored = poll_fn(|context| match poll_first(committing, context) {
             Poll::Ready(Some(stored)) => Poll::Ready(stored),
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
         });
-        let stored = tokio::select! {
-            stored = first_stored => Some(stored),
-            () = room_for(inbox, held.front().map(|(held, _)| held)) => None,
+        let waiting = match held.front() {
+            // It has waited for those before it only.
+            Some((Held::Known(_), _)) => return self.hand_over(inlet),
+            Some((Held::Delivery(delivery), _)) => Some(delivery),
+            None => None,
         };
-        match stored {
-            Some((result, tag)) => self.note(result, tag),
-            None => self.hand_over(inbox),
+        tokio::select! {
+            (result, tag) = first_stored => return self.note(result, tag),
+            moved = inlet.progress(waiting) => moved.map_err(|NotStored| Closed)?,
         }
+        self.hand_over(inlet)
     }
 
     fn note(&mut self, result: Result<(), NotStored>, tag: Tag<A>) -> Result<(), Closed> {
@@ -198,16 +201,6 @@ impl<A> Window<A> {
     }
 }
 
-/// Resolves when the inbox may have room for the message that waits; never while none does.
-async fn room_for(inbox: &Inbox, held: Option<&Held>) {
-    match held {
-        // A closed inbox is found out by handing over.
-        Some(Held::Delivery(delivery)) => drop(inbox.room_for(delivery).await),
-        Some(Held::Known(_)) => {}
-        None => std::future::pending().await,
-    }
-}
-
 /// A message, and whether it was stored.
 type Ended<A> = (Result<(), NotStored>, Tag<A>);
 
@@ -247,7 +240,7 @@ impl Recent {
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use crate::source::{Item, Rejected};
+    use crate::source::{Inbox, Item, Rejected};
     use tokio::sync::mpsc;
 
     fn delivery() -> Delivery {
@@ -283,16 +276,17 @@ mod tests {
         sent
     }
 
-    fn inbox(messages: usize) -> (Inbox, mpsc::Receiver<Item>) {
-        Inbox::new(messages, 1 << 20, Clock::System)
+    fn inlet(messages: usize) -> (Inlet, mpsc::Receiver<Item>) {
+        let (inbox, items) = Inbox::new(messages, 1 << 20, Clock::System);
+        (Inlet::new(inbox, "s".into()), items)
     }
 
     #[test]
     fn pubacks_leave_in_the_order_of_arrival_whatever_is_stored_first() {
-        let (inbox, mut items) = inbox(10);
+        let (mut inlet, mut items) = inlet(10);
         let mut window = Window::new(10);
         for n in 1..=3 {
-            window.take(delivery(), tag(n), &inbox).unwrap();
+            window.take(delivery(), tag(n), &mut inlet).unwrap();
         }
         let (first, second, third) = (items.try_recv().unwrap(), items.try_recv().unwrap(), items.try_recv().unwrap());
         confirm(third);
@@ -305,28 +299,28 @@ mod tests {
 
     #[test]
     fn nothing_of_an_ended_connection_is_acknowledged() {
-        let (inbox, mut items) = inbox(10);
+        let (mut inlet, mut items) = inlet(10);
         let mut window = Window::new(10);
-        window.take(delivery(), tag(1), &inbox).unwrap();
+        window.take(delivery(), tag(1), &mut inlet).unwrap();
         assert!(window.end_connection());
-        window.take(delivery(), tag(1), &inbox).unwrap();
+        window.take(delivery(), tag(1), &mut inlet).unwrap();
         confirm(items.try_recv().unwrap());
         assert_eq!(acknowledged(&mut window), [0; 0], "the first was of the old connection");
         confirm(items.try_recv().unwrap());
         assert_eq!(acknowledged(&mut window), [1]);
-        assert!(window.take_repeat(tag(1), &inbox).unwrap().is_none(), "it is stored: acknowledged at once");
+        assert!(window.take_repeat(tag(1), &mut inlet).unwrap().is_none(), "it is stored: acknowledged at once");
         assert_eq!(acknowledged(&mut window), [1]);
         assert_eq!(window.ended.len(), 0);
     }
 
     #[test]
     fn a_repeat_of_what_is_still_on_its_way_waits_for_it_and_is_not_stored_twice() {
-        let (inbox, mut items) = inbox(10);
+        let (mut inlet, mut items) = inlet(10);
         let mut window = Window::new(10);
-        window.take(delivery(), tag(1), &inbox).unwrap();
+        window.take(delivery(), tag(1), &mut inlet).unwrap();
         assert!(window.end_connection());
-        assert!(window.take_repeat(tag(2), &inbox).unwrap().is_some(), "nothing like it");
-        assert!(window.take_repeat(tag(1), &inbox).unwrap().is_none());
+        assert!(window.take_repeat(tag(2), &mut inlet).unwrap().is_some(), "nothing like it");
+        assert!(window.take_repeat(tag(1), &mut inlet).unwrap().is_none());
         assert_eq!(acknowledged(&mut window), [0; 0]);
         confirm(items.try_recv().unwrap());
         assert_eq!(acknowledged(&mut window), [1]);
@@ -335,10 +329,10 @@ mod tests {
 
     #[test]
     fn what_ended_connections_brought_is_let_go_once_it_is_stored() {
-        let (inbox, mut items) = inbox(10);
+        let (mut inlet, mut items) = inlet(10);
         let mut window = Window::new(10);
         for n in 1..=3 {
-            window.take(delivery(), tag(n), &inbox).unwrap();
+            window.take(delivery(), tag(n), &mut inlet).unwrap();
             confirm(items.try_recv().unwrap());
             let _ = window.end_connection();
         }
@@ -347,16 +341,16 @@ mod tests {
 
     #[test]
     fn what_the_inbox_has_no_room_for_waits_in_order_and_counts() {
-        let (inbox, mut items) = inbox(1);
+        let (mut inlet, mut items) = inlet(1);
         let mut window = Window::new(10);
         for n in 1..=3 {
-            window.take(delivery(), tag(n), &inbox).unwrap();
+            window.take(delivery(), tag(n), &mut inlet).unwrap();
         }
         assert_eq!((window.len(), window.held.len()), (3, 2));
         let mut sent = Vec::new();
         while window.len() > 0 {
             confirm(items.try_recv().unwrap());
-            window.hand_over(&inbox).unwrap();
+            window.hand_over(&mut inlet).unwrap();
             sent.extend(acknowledged(&mut window));
         }
         assert_eq!(sent, [1, 2, 3]);
@@ -364,10 +358,10 @@ mod tests {
 
     #[test]
     fn a_full_request_channel_keeps_the_puback_for_later() {
-        let (inbox, mut items) = inbox(10);
+        let (mut inlet, mut items) = inlet(10);
         let mut window = Window::new(10);
         for n in 1..=2 {
-            window.take(delivery(), tag(n), &inbox).unwrap();
+            window.take(delivery(), tag(n), &mut inlet).unwrap();
             confirm(items.try_recv().unwrap());
         }
         window.acknowledge(|_| Err(())).unwrap();
@@ -377,9 +371,9 @@ mod tests {
 
     #[test]
     fn a_writer_that_is_gone_closes_the_window_and_acknowledges_nothing() {
-        let (inbox, items) = inbox(10);
+        let (mut inlet, items) = inlet(10);
         let mut window = Window::new(10);
-        window.take(delivery(), tag(1), &inbox).unwrap();
+        window.take(delivery(), tag(1), &mut inlet).unwrap();
         drop(items);
         assert!(window.acknowledge(|_| -> Result<(), ()> { panic!("nothing was stored") }).is_err());
     }

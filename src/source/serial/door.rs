@@ -19,9 +19,9 @@ use crate::source::filter::Filter;
 use crate::source::standing::Standing;
 use crate::source::{Delivery, Reason, Rejected, SourceError};
 
-pub struct Door {
+pub struct Door<'a> {
     pub acks: Acks,
-    pub pending: Pending,
+    pub pending: Pending<'a>,
     link: Link,
     decoder: Decoder,
     /// What is worth reporting.
@@ -35,13 +35,13 @@ pub struct Door {
     metrics: Arc<Metrics>,
 }
 
-impl Door {
-    pub fn new(serial: &config::Serial, path: &str, data_dir: &Path, standing: &Standing) -> Self {
+impl<'a> Door<'a> {
+    pub fn new(serial: &config::Serial, path: &str, data_dir: &Path, standing: &'a mut Standing) -> Self {
         let name = standing.name.clone();
         let device = Name::read(data_dir, &name, serial.device.as_deref());
         Self {
             acks: Acks::default(),
-            pending: Pending::new(standing.inbox.clone()),
+            pending: Pending::new(&mut standing.inlet),
             link: Link::default(),
             decoder: Decoder::for_port(name.clone(), device.device(), &serial.payload),
             exceptions: Filter::new(serial.filter.clone()),

@@ -30,7 +30,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_serial::SerialStream;
 
 use self::door::Door;
@@ -66,12 +66,9 @@ pub async fn run(
         let opened = Instant::now();
         let why = match port::open(&serial.port, &serial.line) {
             Ok((stream, path)) => {
-                tokio::select! {
-                    up = standing.up(&path) => up?,
-                    () = &mut stop => return Ok(()),
-                }
-                let mut wire =
-                    Wire { stream, input: Input::new(&serial), door: Door::new(&serial, &path, data_dir, &standing) };
+                standing.up(&path)?;
+                let door = Door::new(&serial, &path, data_dir, &mut standing);
+                let mut wire = Wire { stream, input: Input::new(&serial), door };
                 let Some(gone) = wire.serve(&mut stop).await? else { return Ok(()) };
                 match gone {
                     Gone::Unplugged => format!("{path} was unplugged; plug the device in again"),
@@ -81,9 +78,9 @@ pub async fn run(
             Err(error) => error.to_string(),
         };
         failed = if opened.elapsed() >= SHORT { 1 } else { failed + 1 };
-        let pause = backoff::pause(REOPEN, failed);
+        standing.down(why)?;
         tokio::select! {
-            down = async { standing.down(why).await?; sleep(pause).await; Ok::<_, SourceError>(()) } => down?,
+            slept = standing.inlet.sleep_until(Instant::now() + backoff::pause(REOPEN, failed)) => slept?,
             () = &mut stop => return Ok(()),
         }
     }
@@ -96,10 +93,10 @@ enum Gone {
 }
 
 /// A port that is open.
-struct Wire {
+struct Wire<'a> {
     stream: SerialStream,
     input: Input,
-    door: Door,
+    door: Door<'a>,
 }
 
 enum Moved {
@@ -107,7 +104,7 @@ enum Moved {
     Wrote(usize),
 }
 
-impl Wire {
+impl Wire<'_> {
     /// Until the port is gone; `None`: the gateway stops.
     async fn serve(&mut self, stop: &mut (impl Future<Output = ()> + Unpin)) -> Result<Option<Gone>, SourceError> {
         loop {

@@ -7,10 +7,10 @@ use futures_util::FutureExt as _;
 use super::link::Ticket;
 use crate::clock::Now;
 use crate::reading::Micros;
-use crate::source::{Delivery, Inbox, Receipt, Refused, SourceError};
+use crate::source::{Delivery, Inlet, Receipt, Refused, SourceError};
 
-pub struct Pending {
-    inbox: Inbox,
+pub struct Pending<'a> {
+    inlet: &'a mut Inlet,
     /// What found no room; nothing more is taken before it has.
     held: Option<(Delivery, Option<Ticket>)>,
     /// In the inbox or behind it, with the ticket of each that is to be acknowledged.
@@ -20,14 +20,14 @@ pub struct Pending {
 /// Without a receipt: there is nothing to be stored, only its turn is waited for.
 type Awaited = (Option<Receipt>, Ticket);
 
-impl Pending {
-    pub fn new(inbox: Inbox) -> Self {
-        Self { inbox, held: None, committing: VecDeque::new() }
+impl<'a> Pending<'a> {
+    pub fn new(inlet: &'a mut Inlet) -> Self {
+        Self { inlet, held: None, committing: VecDeque::new() }
     }
 
     /// When something comes now, where the clock can be right.
     pub fn arrival(&self) -> Option<Micros> {
-        self.inbox.arrival()
+        self.inlet.arrival()
     }
 
     /// The clock by which what comes is stamped.
@@ -50,7 +50,7 @@ impl Pending {
 
     /// Hands a delivery over, or keeps it until there is room. Without a ticket nobody waits to hear that it is stored.
     pub fn put(&mut self, delivery: Delivery, ticket: Option<Ticket>) -> Result<(), SourceError> {
-        match self.inbox.try_put(delivery) {
+        match self.inlet.try_put(delivery) {
             Ok(receipt) => self.committing.extend(ticket.map(|ticket| (Some(receipt), ticket))),
             Err(Refused::Full(delivery)) => self.held = Some((delivery, ticket)),
             Err(Refused::Closed) => return Err(SourceError::QueueStopped),
@@ -76,16 +76,16 @@ impl Pending {
         Ok(self.committing.pop_front().map(|(_, ticket)| ticket))
     }
 
-    /// Resolves when the oldest delivery was stored, or what is held may have room: it has been offered again then.
+    /// Resolves when the oldest delivery was stored, or there was room: what is held has been offered again then.
     /// Never while there is nothing to wait for. A ticket that it gives, [`Self::stored`] does not give again.
     pub async fn progress(&mut self) -> Result<Option<Ticket>, SourceError> {
-        let Self { inbox, held, committing } = self;
+        let Self { inlet, held, committing } = self;
         tokio::select! {
             stored = first(committing) => {
                 stored?;
                 return Ok(committing.pop_front().map(|(_, ticket)| ticket));
             }
-            () = room(inbox, held.as_ref()) => {}
+            moved = inlet.progress(held.as_ref().map(|(delivery, _)| delivery)) => moved?,
         }
         if let Some((delivery, ticket)) = self.held.take() {
             self.put(delivery, ticket)?;
@@ -98,14 +98,6 @@ async fn first(committing: &mut VecDeque<Awaited>) -> Result<(), SourceError> {
     match committing.front_mut() {
         Some((Some(receipt), _)) => Ok(receipt.await?),
         Some((None, _)) => Ok(()),
-        None => std::future::pending().await,
-    }
-}
-
-/// Whether the inbox is closed is found out by offering.
-async fn room(inbox: &Inbox, held: Option<&(Delivery, Option<Ticket>)>) {
-    match held {
-        Some((delivery, _)) => drop(inbox.room_for(delivery).await),
         None => std::future::pending().await,
     }
 }
