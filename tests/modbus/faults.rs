@@ -116,6 +116,23 @@ async fn a_device_that_goes_away_is_connected_again_and_the_log_knows() {
 }
 
 #[tokio::test]
+async fn a_line_that_fails_in_mid_turn_costs_only_what_was_not_read_and_no_turn_of_another_unit() {
+    let meters = Meters::default();
+    meters.set(1, 4, 0, &[7]);
+    meters.set(2, 4, 0, &[8]);
+    meters.0.lock().unwrap().hangs_up.insert(50);
+    let (address, _server) = meters.tcp(None).await;
+    let units = unit(1, &[0, 50]) + &unit(2, &[0]);
+    let mut rig = Rig::new("modbus-hangs-up", &tcp(address, &units), 1_000);
+    assert_eq!(rig.reading().await, ("meter-1".to_owned(), json!({"f0": 7})));
+    assert_eq!(rig.reading().await, ("meter-2".to_owned(), json!({"f0": 8})));
+    rig.count_reaches("faults", "line", 1, 2).await;
+    meters.set(1, 4, 50, &[9]);
+    meters.0.lock().unwrap().hangs_up.clear();
+    while rig.reading().await.1 != json!({"f0": 7, "f50": 9}) {}
+}
+
+#[tokio::test]
 async fn a_line_that_is_unplugged_is_opened_again() {
     let meters = Meters::default();
     meters.set(1, 4, 0, &[7]);

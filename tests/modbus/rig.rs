@@ -27,6 +27,8 @@ pub struct Bank {
     /// By unit, function and address.
     pub words: BTreeMap<(u8, u8, u16), u16>,
     pub dead: BTreeSet<u8>,
+    /// Whoever asks for these addresses finds the connection ended.
+    pub hangs_up: BTreeSet<u16>,
     /// A unit's answers come so late.
     pub late: BTreeMap<u8, Duration>,
     pub asked: Vec<Asked>,
@@ -75,13 +77,18 @@ impl Meters {
                 connections.spawn(async move {
                     let mut line = Vec::new();
                     while stream.read_buf(&mut line).await.is_ok_and(|read| read > 0) {
-                        let mut late = Duration::ZERO;
-                        let reply = |asked| {
+                        let (mut late, mut hangs_up) = (Duration::ZERO, false);
+                        let reply = |asked: Asked| {
+                            hangs_up = meters.0.lock().unwrap().hangs_up.contains(&asked.first);
                             let (reply, after) = meters.reply(asked);
                             late = after;
                             reply
                         };
-                        if let Some(answer) = slave::tcp(&mut line, reply) {
+                        let answer = slave::tcp(&mut line, reply);
+                        if hangs_up {
+                            return;
+                        }
+                        if let Some(answer) = answer {
                             tokio::time::sleep(late).await;
                             stream.write_all(&answer).await.unwrap();
                         }

@@ -139,7 +139,11 @@ impl Bus {
             let Some((unit, _)) = self.schedule.next(self.start.elapsed()) else { continue };
             let went = match self.poll(unit, &mut line).await? {
                 Ok(went) => went,
-                Err(error) => return Ok(Ended::Failed(error)),
+                Err(error) => {
+                    // Whoever costs everybody the line has had its turn like one who is silent.
+                    self.schedule.took(unit, self.start.elapsed(), Went::Silent);
+                    return Ok(Ended::Failed(error));
+                }
             };
             let missed = self.schedule.took(unit, self.start.elapsed(), went);
             self.count(unit, "missed", missed);
@@ -157,7 +161,8 @@ impl Bus {
         }
     }
 
-    /// One turn of a unit: all that is asked of it, as one reading.
+    /// One turn of a unit: all that is asked of it, as one reading. What a request brought is kept whatever becomes of the
+    /// others, which are counted.
     async fn poll(&mut self, unit: usize, line: &mut Line) -> Result<Result<Went, std::io::Error>, SourceError> {
         if !self.standing.inlet.has_room()? {
             self.count(unit, "skipped", 1);
@@ -165,7 +170,7 @@ impl Bus {
         }
         let Unit { config, label, names, series, requests } = &self.units[unit];
         let mut fields = Vec::with_capacity(names.len());
-        let mut went = Went::Answered;
+        let mut went = Ok(Went::Answered);
         for request in requests {
             self.standing.metrics.modbus_requests.with_label_values(&[&*self.standing.name, label]).inc();
             match line.ask(config.unit, request).await {
@@ -177,22 +182,25 @@ impl Bus {
                 Ok(Answer::Garbled) => self.fault(unit, "garbled"),
                 Ok(Answer::Silence) => {
                     self.fault(unit, "timeout");
-                    went = Went::Silent;
+                    went = Ok(Went::Silent);
                 }
-                Err(error) => return Ok(Err(error)),
+                Err(error) => {
+                    self.fault(unit, "line");
+                    went = Err(error);
+                }
+            }
+            // Whoever is silent once is not asked for the rest.
+            if !matches!(went, Ok(Went::Answered)) {
+                break;
             }
             if !self.gap.is_zero() {
                 sleep(self.gap).await;
-            }
-            // Whoever is silent once is not asked for the rest.
-            if went == Went::Silent {
-                break;
             }
         }
         if !fields.is_empty() {
             self.put(unit, Reading { time: None, series: series.clone(), fields })?;
         }
-        Ok(Ok(went))
+        Ok(went)
     }
 
     fn values(&self, unit: usize, request: &Request, words: &[u16], fields: &mut Vec<(Arc<str>, Value)>) {
