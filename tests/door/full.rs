@@ -66,3 +66,35 @@ async fn a_source_that_is_not_heard_ends_at_once_when_it_is_stopped() {
         ended.expect("it does not stop").unwrap().unwrap();
     }
 }
+
+/// A 3.1.1 broker sends what it retains at each connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn retained_messages_that_are_ignored_and_need_no_acknowledgement_take_up_no_room() {
+    let name = "door-retained-room";
+    let broker = persistent();
+    for n in 0..3 {
+        broker.publish(&format!("kept/{n}"), b"1", &["-r"]);
+    }
+    for n in 0..20 {
+        broker.publish(&format!("ignored/{n}"), b"1", &["-r", "-q", "0"]);
+    }
+    let keys = format!(
+        "type = \"mqtt\"\nname = \"plant\"\nurl = \"mqtt://127.0.0.1:{}\"\nclient_id = \"{name}\"\nprotocol = \"3.1.1\"\n\
+         in_flight = 5\n\
+         [[source.subscribe]]\nfilter = \"kept/#\"\n[[source.subscribe]]\nfilter = \"ignored/#\"\nretained = \"ignore\"\n",
+        broker.port
+    );
+    // For that the source is up, and one message; the others wait in front of what is ignored.
+    let mut rig = Rig::new(name, &keys, 2);
+    rig.is("connected", State::is_connected).await;
+    rig.metric_reaches("readings_total{outcome=\"retained\",source=\"plant\"}", 20).await;
+    assert!(matches!(rig.next().await, Item::Up(_)));
+    for _ in 0..3 {
+        rig.reading().await;
+    }
+    // Had more than five been in flight, the connection would have ended, and the log would know before it has this.
+    broker.publish("kept/3", b"1", &[]);
+    assert_eq!(rig.reading().await.0, "kept/3");
+    assert_eq!(rig.metric("source_overruns_total{source=\"plant\"}"), 0);
+    rig.stop().await;
+}

@@ -27,7 +27,10 @@ impl Door {
         }
         if message.retain && !wants_retained {
             self.count("retained");
-            return Ok(self.window.take_empty(tag, &mut self.inlet)?);
+            return match tag.ack {
+                Some(_) => Ok(self.window.take_empty(tag, &mut self.inlet)?),
+                None => Ok(()),
+            };
         }
         let tag = if message.dup { self.window.take_repeat(tag, &mut self.inlet)? } else { Some(tag) };
         let Some(tag) = tag else {
