@@ -14,7 +14,7 @@ const TOGETHER: usize = 32;
 #[derive(Debug, Default)]
 pub struct Acks {
     waiting: VecDeque<u16>,
-    /// Frames being written, how many, and how far.
+    /// Frames being written, how many, and how far; none: what spoils one that was cut.
     out: Vec<u8>,
     frames: u64,
     written: usize,
@@ -35,6 +35,10 @@ impl Acks {
     /// one then says that the frame goes on for 254 bytes, before the end that comes at once.
     pub fn forget(&mut self) {
         self.waiting.clear();
+        if self.frames == 0 && !self.out.is_empty() {
+            // What spoils the one before is still on its way.
+            return;
+        }
         self.out.clear();
         if std::mem::take(&mut self.written) > 0 {
             self.out.extend([0xFF; Frame::encoded_max(0)]);
@@ -125,6 +129,30 @@ mod tests {
             drain(&mut acks, 3, &mut line);
             assert_eq!(seqs(&line).len(), whole + 1, "{seq} cut after {written}");
             assert_eq!(seqs(&line).last(), Some(&0x0506));
+        }
+    }
+
+    #[test]
+    fn however_often_it_is_forgotten_a_cut_ack_is_spoilt() {
+        for (spoilt, seq) in
+            (0..=Frame::encoded_max(0)).flat_map(|spoilt| (0..=u16::MAX).step_by(97).map(move |seq| (spoilt, seq)))
+        {
+            let (mut acks, mut line) = (Acks::default(), Vec::new());
+            acks.push(seq);
+            // All but its end.
+            let cut = acks.bytes().len() - 1;
+            line.extend_from_slice(&acks.bytes()[..cut]);
+            acks.wrote(cut);
+            acks.forget();
+            line.extend_from_slice(&acks.bytes()[..spoilt]);
+            acks.wrote(spoilt);
+            (0..3).for_each(|_| acks.forget());
+            drain(&mut acks, 3, &mut line);
+            // What a line brings next may well begin with an end.
+            line.push(0);
+            acks.push(0x0506);
+            drain(&mut acks, 3, &mut line);
+            assert_eq!(seqs(&line), [0x0506], "{seq}, of which {spoilt} spoiling bytes had left");
         }
     }
 
