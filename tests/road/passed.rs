@@ -13,7 +13,7 @@ use tidegate::sink::{Outcome, SendError};
 use tidegate_wire::Envelope;
 use tokio::sync::watch;
 
-use super::rig::{Answer, Rig, all_taken, gaps, readings};
+use super::rig::{Answer, Rig, all_taken, gaps, missing, readings};
 use crate::queue::noise;
 use crate::support::TempDir;
 
@@ -228,4 +228,31 @@ async fn a_fold_that_is_behind_what_was_delivered_goes_on_with_its_state() {
     let folded = rig.end();
     assert!(folded > end);
     assert_eq!(Cursors::load(&*rig.store).unwrap().passed(), folded);
+}
+
+/// Of what is passed the fold tells.
+#[tokio::test]
+async fn damage_that_reaches_into_what_is_passed_is_a_gap_up_to_there() {
+    let dir = TempDir::new("road-none-damage");
+    let mut rig = Rig::new(&dir, 1, all_taken);
+    rig.folded = Some(watch::Sender::new(0));
+    for n in 0..25 {
+        rig.commit("d", &noise(n, 4_000)).await;
+    }
+    let before = rig.only_rows();
+    for n in 25..60 {
+        rig.commit("d", &noise(n, 4_000)).await;
+    }
+    rig.close().await;
+    std::fs::remove_dir_all(dir.path.join("readings/000002")).unwrap();
+
+    let mut rig = Rig::new(&dir, 1, all_taken);
+    assert_eq!(rig.only_rows(), before);
+    rig.fold(rig.end(), [1]).await;
+    rig.deliver_until(true, |rig| rig.rows() == [1] && !gaps(&rig.taken()).is_empty()).await;
+    let taken = rig.taken();
+    let delivered = taken.iter().filter(|record| record.envelope.stream == "readings");
+    let lost_from = delivered.flat_map(|record| &record.rows).map(|row| row.offset + 1).max().unwrap();
+    assert!(lost_from < before, "{lost_from} is where the damage begins");
+    assert_eq!((gaps(&taken).len(), missing(&taken)), (1, before - lost_from));
 }

@@ -181,6 +181,21 @@ fn a_birth_also_explains_an_integer_without_a_datatype() {
 }
 
 #[test]
+fn an_address_is_cut_where_a_letter_shows_it() {
+    let node = "n".repeat(10_000);
+    let bare = [part(1, b"a"), number(10, 1)].concat();
+    for metric in [aliased(7, 2), bare] {
+        let delivery = sparkplug().from(&format!("spBv1.0/g/NDATA/{node}"), payload(AT, &[metric]));
+        let detail = &delivery.rejects[0].detail;
+        assert_eq!(delivery.rejects[0].reason, Reason::NoBirth);
+        assert!(
+            detail.contains("of \"g/nnn") && detail.contains("n\"… that was not seen") && detail.len() < 300,
+            "{detail}"
+        );
+    }
+}
+
+#[test]
 fn what_died_or_was_born_again_keeps_no_alias() {
     let mut decoder = sparkplug();
     let birth = |name: &str, alias| {
@@ -245,7 +260,23 @@ fn a_bad_metric_is_rejected_alone_with_its_own_bytes() {
         (0..levels).for_each(|_| value = member(std::mem::take(&mut value)));
         named("t", 0, 19, &value)
     };
+    let set = |types: &[u64]| {
+        let types: Vec<_> = types.iter().flat_map(|datatype| number(3, *datatype)).collect();
+        let row = part(4, &[part(1, &number(1, 1)), part(1, &number(1, 2))].concat());
+        named("x", 0, 16, &part(17, &[part(2, b"a"), part(2, b"b"), types, row].concat()))
+    };
+    let nameless = part(2, &[number(4, INT32), number(10, 1)].concat());
     let table = [
+        (
+            set(&[INT32]),
+            Reason::Malformed,
+            r#"metric "x": row 0 of a data set has more cells than there are columns with a type"#,
+        ),
+        (
+            named("x", 0, 19, &part(18, &nameless)),
+            Reason::Malformed,
+            r#"metric "x": a member of a template has a value and no name"#,
+        ),
         (named("x", 0, 9, &float(f32::NAN)), Reason::Value, r#"metric "x": "x" is NaN, not a finite number"#),
         (named("x", 0, 1, &number(10, 300)), Reason::Value, r#"metric "x": 300 does not fit 8 bits"#),
         (
@@ -280,6 +311,8 @@ fn a_bad_metric_is_rejected_alone_with_its_own_bytes() {
         assert!(rejected.detail.starts_with(detail), "{}", rejected.detail);
         assert!(payload.as_ptr_range().contains(&rejected.payload.as_ptr()), "shared, not copied");
     }
+    let whole = sparkplug().from("spBv1.0/g/NDATA/n", payload(AT, &[set(&[INT32, INT32])]));
+    assert_eq!((&*shown(&whole.readings[0]), whole.rejects.len()), ("x.0.a=1 x.0.b=2", 0));
 }
 
 #[test]

@@ -69,7 +69,6 @@ impl Door {
             }
             return Ok(());
         }
-        let tag = Tag { weight: delivery.weight, ..tag };
         Ok(self.window.take(delivery, tag, &mut self.inlet)?)
     }
 

@@ -82,8 +82,9 @@ impl<A> Window<A> {
         self.bytes
     }
 
-    /// Takes a message in. It goes to the inbox at once if nothing waits before it.
+    /// Takes a message in; it weighs what its readings do. It goes to the inbox at once if nothing waits before it.
     pub fn take(&mut self, delivery: Delivery, tag: Tag<A>, inlet: &mut Inlet) -> Result<(), Closed> {
+        let tag = Tag { weight: delivery.weight, ..tag };
         self.hold(Held::Delivery(delivery), tag, inlet)
     }
 
@@ -354,6 +355,22 @@ mod tests {
             sent.extend(acknowledged(&mut window));
         }
         assert_eq!(sent, [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_message_takes_up_what_its_readings_weigh_until_its_puback_is_handed_over() {
+        let (mut inlet, mut items) = inlet(1);
+        let mut window = Window::new(10);
+        for n in 1..=3 {
+            window.take(Delivery { weight: 100 * usize::from(n), ..delivery() }, tag(n), &mut inlet).unwrap();
+        }
+        assert_eq!(window.bytes(), 600, "whether the inbox has it or it waits");
+        for left in [500, 300, 0] {
+            confirm(items.try_recv().unwrap());
+            assert_eq!(acknowledged(&mut window).len(), 1);
+            assert_eq!(window.bytes(), left);
+            window.hand_over(&mut inlet).unwrap();
+        }
     }
 
     #[test]
