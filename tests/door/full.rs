@@ -1,12 +1,12 @@
 //! A source whose inbox takes nothing: the connection lives, what it says keeps its place, and a stop is heard.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 use tidegate::source::{Item, State};
 
 use super::{PROTOCOLS, persistent};
-use crate::support::gateway::{PATIENCE, fleet_source};
+use crate::support::gateway::fleet_source;
 use crate::support::mosquitto::Mosquitto;
 use crate::support::source::Rig;
 
@@ -15,14 +15,6 @@ fn rig(name: &str, broker: &Mosquitto, protocol: &str) -> Rig {
     let more = format!("protocol = \"{protocol}\"\nkeep_alive = \"1s\"");
     let source = fleet_source(name, broker.port, &more);
     Rig::new(name, source.trim_start_matches("[[source]]\n"), 1)
-}
-
-async fn broker_says(broker: &Mosquitto, count: usize, words: &[&str]) {
-    let until = Instant::now() + PATIENCE;
-    while broker.lines(words).len() < count {
-        assert!(Instant::now() < until, "not {count} times {words:?}: {}", broker.log());
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,7 +31,7 @@ async fn what_a_source_says_of_itself_waits_for_room_in_its_place_and_its_connec
         rig.is("connected", State::is_connected).await;
         broker.publish("sensors/p/telemetry", b"{\"n\":1}", &[]);
         let from = ["Received PINGREQ from ", &name];
-        broker_says(&broker, broker.lines(&from).len() + 3, &from).await;
+        broker.says(broker.lines(&from).len() + 3, &from).await;
         let connections = broker.lines(&["New client connected", &format!(" as {name} (")]).len();
         assert_eq!(connections, 2, "{}", broker.log());
 
@@ -47,7 +39,7 @@ async fn what_a_source_says_of_itself_waits_for_room_in_its_place_and_its_connec
         assert!(matches!(rig.next().await, Item::Down(_)));
         assert!(matches!(rig.next().await, Item::Up(_)));
         assert_eq!(rig.reading().await, ("p".to_owned(), json!({"n": 1})));
-        broker_says(&broker, 1, &["Received PUBACK from ", &name]).await;
+        broker.says(1, &["Received PUBACK from ", &name]).await;
         rig.stop().await;
     }
 }

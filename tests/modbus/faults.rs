@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 use tidegate::source::State;
 
-use super::rig::{Meters, Rig};
+use super::rig::Meters;
+use crate::support::source::Rig;
 
 /// A unit with a register at each of these addresses of its input registers.
 fn unit(unit: u8, addresses: &[u16]) -> String {
@@ -25,9 +26,9 @@ async fn an_exception_is_counted_and_costs_only_the_fields_of_its_request() {
     let meters = Meters::default();
     meters.set(1, 4, 0, &[7]);
     let (address, _server) = meters.tcp(None).await;
-    let mut rig = Rig::new("modbus-exception", &tcp(address, &unit(1, &[0, 50])), 100);
+    let mut rig = Rig::modbus("modbus-exception", &tcp(address, &unit(1, &[0, 50])), 100);
     for _ in 0..3 {
-        assert_eq!(rig.reading().await, ("meter-1".to_owned(), json!({"f0": 7})));
+        assert_eq!(rig.polled().await, ("meter-1".to_owned(), json!({"f0": 7})));
     }
     assert!(rig.count("faults", "exception", 1) >= 2);
     rig.is("connected", |state| *state == State::Connected).await;
@@ -39,8 +40,8 @@ async fn a_value_that_is_not_finite_is_left_out_and_counted() {
     meters.set(1, 4, 0, &[7, 0x7FC0, 0]);
     let (address, _server) = meters.tcp(None).await;
     let more = "[[source.unit.register]]\nfield = \"nan\"\ntable = \"input\"\naddress = 1\ntype = \"f32\"\n";
-    let mut rig = Rig::new("modbus-nan", &tcp(address, &format!("{}{more}", unit(1, &[0]))), 100);
-    assert_eq!(rig.reading().await.1, json!({"f0": 7}));
+    let mut rig = Rig::modbus("modbus-nan", &tcp(address, &format!("{}{more}", unit(1, &[0]))), 100);
+    assert_eq!(rig.polled().await.1, json!({"f0": 7}));
     rig.count_reaches("faults", "not_finite", 1, 1).await;
 }
 
@@ -52,7 +53,7 @@ async fn a_dead_unit_is_named_and_does_not_slow_the_others_and_is_read_when_it_c
     meters.0.lock().unwrap().dead.insert(2);
     let units: String = (1..=3).map(|n| unit(n, &[0])).collect();
     let keys = format!("transport = \"rtu\"\nport = \"DIR/line\"\ntimeout = \"100ms\"\n{units}");
-    let mut rig = Rig::new("modbus-dead", &keys, 1_000);
+    let mut rig = Rig::modbus("modbus-dead", &keys, 1_000);
     let _line = meters.rtu(&rig.dir.path.join("line"));
     let state = rig.is("partly connected", |state| matches!(state, State::Partly { .. })).await;
     assert!(matches!(&state, State::Partly { why } if why.contains("no answer from unit 2 (meter-2)")), "{state:?}");
@@ -66,7 +67,7 @@ async fn a_dead_unit_is_named_and_does_not_slow_the_others_and_is_read_when_it_c
     }
     meters.0.lock().unwrap().dead.clear();
     rig.is("connected", |state| *state == State::Connected).await;
-    while rig.reading().await.0 != "meter-2" {}
+    while rig.polled().await.0 != "meter-2" {}
     assert!(rig.count("faults", "timeout", 2) >= 2);
 }
 
@@ -83,12 +84,12 @@ async fn an_answer_that_comes_too_late_is_never_taken_for_another() {
         unit(1, &[0, 50]),
         unit(2, &[0])
     );
-    let mut rig = Rig::new("modbus-late", &keys, 1_000);
+    let mut rig = Rig::modbus("modbus-late", &keys, 1_000);
     let _line = meters.rtu(&rig.dir.path.join("line"));
     for round in 0..20 {
         late(1, if round % 2 == 0 { 130 } else { 0 });
         for _ in 0..4 {
-            let (device, fields) = rig.reading().await;
+            let (device, fields) = rig.polled().await;
             for (field, value) in fields.as_object().unwrap() {
                 let expected = if device == "meter-1" { 100 } else { 200 } + if field == "f50" { 50 } else { 0 };
                 assert_eq!(*value, expected, "{device} {fields}");
@@ -103,8 +104,8 @@ async fn a_device_that_goes_away_is_connected_again_and_the_log_knows() {
     let meters = Meters::default();
     meters.set(1, 4, 0, &[7]);
     let (address, server) = meters.tcp(None).await;
-    let mut rig = Rig::new("modbus-away", &tcp(address, &unit(1, &[0])), 1_000);
-    rig.reading().await;
+    let mut rig = Rig::modbus("modbus-away", &tcp(address, &unit(1, &[0])), 1_000);
+    rig.polled().await;
     server.abort();
     let _ = server.await;
     let state = rig.is("down", |state| matches!(state, State::Down { .. })).await;
@@ -112,7 +113,7 @@ async fn a_device_that_goes_away_is_connected_again_and_the_log_knows() {
     let (_, _server) = meters.tcp(Some(address)).await;
     rig.is("connected", State::is_connected).await;
     while rig.items.try_recv().is_ok() {}
-    rig.reading().await;
+    rig.polled().await;
 }
 
 #[tokio::test]
@@ -123,13 +124,13 @@ async fn a_line_that_fails_in_mid_turn_costs_only_what_was_not_read_and_no_turn_
     meters.0.lock().unwrap().hangs_up.insert(50);
     let (address, _server) = meters.tcp(None).await;
     let units = unit(1, &[0, 50]) + &unit(2, &[0]);
-    let mut rig = Rig::new("modbus-hangs-up", &tcp(address, &units), 1_000);
-    assert_eq!(rig.reading().await, ("meter-1".to_owned(), json!({"f0": 7})));
-    assert_eq!(rig.reading().await, ("meter-2".to_owned(), json!({"f0": 8})));
+    let mut rig = Rig::modbus("modbus-hangs-up", &tcp(address, &units), 1_000);
+    assert_eq!(rig.polled().await, ("meter-1".to_owned(), json!({"f0": 7})));
+    assert_eq!(rig.polled().await, ("meter-2".to_owned(), json!({"f0": 8})));
     rig.count_reaches("faults", "line", 1, 2).await;
     meters.set(1, 4, 50, &[9]);
     meters.0.lock().unwrap().hangs_up.clear();
-    while rig.reading().await.1 != json!({"f0": 7, "f50": 9}) {}
+    while rig.polled().await.1 != json!({"f0": 7, "f50": 9}) {}
 }
 
 #[tokio::test]
@@ -137,12 +138,12 @@ async fn a_line_that_is_unplugged_is_opened_again() {
     let meters = Meters::default();
     meters.set(1, 4, 0, &[7]);
     let keys = format!("transport = \"rtu\"\nport = \"DIR/line\"\ntimeout = \"100ms\"\n{}", unit(1, &[0]));
-    let mut rig = Rig::new("modbus-unplug", &keys, 1_000);
+    let mut rig = Rig::modbus("modbus-unplug", &keys, 1_000);
     rig.is("down", |state| matches!(state, State::Down { why } if why.contains("there is no"))).await;
     for _ in 0..3 {
         let line = meters.rtu(&rig.dir.path.join("line"));
         rig.is("connected", State::is_connected).await;
-        rig.reading().await;
+        rig.polled().await;
         line.abort();
         let _ = line.await;
         rig.is("down", |state| matches!(state, State::Down { .. })).await;
@@ -155,12 +156,12 @@ async fn polls_are_skipped_and_counted_while_the_inbox_has_no_room() {
     let meters = Meters::default();
     meters.set(1, 4, 0, &[7]);
     let (address, _server) = meters.tcp(None).await;
-    let mut rig = Rig::new("modbus-full", &tcp(address, &unit(1, &[0])), 3);
+    let mut rig = Rig::modbus("modbus-full", &tcp(address, &unit(1, &[0])), 3);
     rig.count_reaches("polls", "skipped", 1, 5).await;
     assert_eq!(rig.count("polls", "read", 1), 2, "the inbox holds these, and that the source is up");
     let asked = meters.asked().len();
-    rig.reading().await;
-    rig.reading().await;
-    rig.reading().await;
+    rig.polled().await;
+    rig.polled().await;
+    rig.polled().await;
     assert!(meters.asked().len() > asked);
 }

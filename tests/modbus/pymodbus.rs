@@ -5,11 +5,11 @@ use std::process::{Child, Command};
 
 use serde_json::json;
 
-use super::rig::Rig;
 use crate::firmware::micropython::Wire;
 use crate::firmware::tools;
 use crate::support::TempDir;
 use crate::support::gateway::free_address;
+use crate::support::source::Rig;
 
 struct Meters(Child);
 
@@ -52,7 +52,7 @@ fn units() -> String {
 async fn all_is_read(mut rig: Rig) {
     let (mut one, mut two) = (0, 0);
     while one < 3 || two < 3 {
-        let (device, fields) = rig.reading().await;
+        let (device, fields) = rig.polled().await;
         if device == "two" {
             assert_eq!(fields, json!({"has": 7}));
             two += 1;
@@ -76,7 +76,7 @@ async fn three_hundred_registers_and_an_exception_over_tcp() {
     let port = free_address().port();
     let Some(_meters) = Meters::start("tcp", &port.to_string()) else { return };
     let keys = format!("transport = \"tcp\"\naddress = \"127.0.0.1:{port}\"\n{}", units());
-    all_is_read(Rig::new("pymodbus-tcp", &keys, 10)).await;
+    all_is_read(Rig::modbus("pymodbus-tcp", &keys, 10)).await;
 }
 
 #[tokio::test]
@@ -88,5 +88,5 @@ async fn three_hundred_registers_and_an_exception_over_a_wire() {
     let wire = Wire::new(&dir);
     let Some(_meters) = Meters::start("rtu", wire.ends[0].to_str().unwrap()) else { return };
     let keys = format!("transport = \"rtu\"\nport = \"{}\"\nbaud = 115200\n{}", wire.ends[1].display(), units());
-    all_is_read(Rig::new("pymodbus-rtu", &keys, 10)).await;
+    all_is_read(Rig::modbus("pymodbus-rtu", &keys, 10)).await;
 }

@@ -3,7 +3,8 @@
 use serde_json::json;
 use tidegate::simulate::modbus::slave::Asked;
 
-use super::rig::{Meters, Rig};
+use super::rig::Meters;
+use crate::support::source::Rig;
 
 const REGISTERS: &str = "
   [[source.unit]]
@@ -64,7 +65,7 @@ async fn reads(mut rig: Rig, meters: Meters) {
         "door": false
     });
     for _ in 0..3 {
-        assert_eq!(rig.reading().await, ("meter-3".to_owned(), expected.clone()));
+        assert_eq!(rig.polled().await, ("meter-3".to_owned(), expected.clone()));
     }
     let asked = |function, first, count| Asked { unit: 3, function, first, count };
     assert_eq!(
@@ -80,14 +81,17 @@ async fn reads(mut rig: Rig, meters: Meters) {
 async fn registers_of_every_kind_come_as_one_reading_in_few_requests_over_tcp() {
     let meters = meters();
     let (address, _server) = meters.tcp(None).await;
-    reads(Rig::new("modbus-tcp", &format!("transport = \"tcp\"\naddress = \"{address}\"\n{REGISTERS}"), 100), meters)
-        .await;
+    reads(
+        Rig::modbus("modbus-tcp", &format!("transport = \"tcp\"\naddress = \"{address}\"\n{REGISTERS}"), 100),
+        meters,
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn registers_of_every_kind_come_as_one_reading_in_few_requests_over_a_line() {
     let meters = meters();
-    let rig = Rig::new("modbus-rtu", &format!("transport = \"rtu\"\nport = \"DIR/line\"\n{REGISTERS}"), 100);
+    let rig = Rig::modbus("modbus-rtu", &format!("transport = \"rtu\"\nport = \"DIR/line\"\n{REGISTERS}"), 100);
     let _line = meters.rtu(&rig.dir.path.join("line"));
     reads(rig, meters).await;
 }
@@ -102,8 +106,8 @@ async fn a_hundred_and_fifty_registers_side_by_side_take_two_requests() {
         .collect();
     let keys =
         format!("transport = \"tcp\"\naddress = \"{address}\"\n[[source.unit]]\nunit = 1\npoll = \"60s\"\n{registers}");
-    let mut rig = Rig::new("modbus-many", &keys, 100);
-    let (device, fields) = rig.reading().await;
+    let mut rig = Rig::modbus("modbus-many", &keys, 100);
+    let (device, fields) = rig.polled().await;
     assert_eq!(device, "m-1", "named after the source and the unit");
     assert!((0..150).all(|n| fields[format!("f{n}")] == n));
     let counts: Vec<_> = meters.asked().iter().map(|asked| (asked.first, asked.count)).collect();
@@ -115,11 +119,11 @@ async fn polls_keep_their_beat() {
     let meters = meters();
     let (address, _server) = meters.tcp(None).await;
     let keys = format!("transport = \"tcp\"\naddress = \"{address}\"\n{}", REGISTERS.replace("50ms", "40ms"));
-    let mut rig = Rig::new("modbus-beat", &keys, 1_000);
+    let mut rig = Rig::modbus("modbus-beat", &keys, 1_000);
     let start = std::time::Instant::now();
-    rig.reading().await;
+    rig.polled().await;
     for _ in 0..50 {
-        rig.reading().await;
+        rig.polled().await;
     }
     let (took, missed) = (start.elapsed().as_millis() as u64, rig.count("polls", "missed", 3));
     let beats = took / 40;

@@ -1,25 +1,20 @@
-//! A Modbus source, and the meters that it asks.
+//! A Modbus source named `m`, and the meters that it asks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value as Json;
-use tidegate::clock::Clock;
-use tidegate::config::{self, Environment, Source};
-use tidegate::metrics::Metrics;
-use tidegate::reading::Plain;
 use tidegate::simulate::modbus::slave::{self, Asked, Reply};
 use tidegate::simulate::pty::Pty;
-use tidegate::source::{Inbox, Item, SourceError, State, modbus};
+use tidegate::source::Item;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::support::TempDir;
 use crate::support::gateway::PATIENCE;
+use crate::support::source::{Rig, told};
 
 /// What the meters of a line hold and have been asked.
 #[derive(Default)]
@@ -122,77 +117,43 @@ impl Meters {
     }
 }
 
-pub struct Rig {
-    pub dir: TempDir,
-    pub items: mpsc::Receiver<Item>,
-    state: watch::Receiver<State>,
-    metrics: Arc<Metrics>,
-    _stop: oneshot::Sender<()>,
-    _task: JoinHandle<Result<(), SourceError>>,
-}
-
 impl Rig {
-    /// A source with these keys; `DIR` in them is the rig's directory.
-    pub fn new(name: &str, keys: &str, messages: usize) -> Self {
-        let dir = TempDir::new(name);
-        let keys = keys.replace("DIR", dir.path.to_str().unwrap());
-        let text =
-            format!("[[source]]\ntype = \"modbus\"\nname = \"m\"\n{keys}\n[kinesis]\nstream = \"s\"\nregion = \"r\"\n");
-        let (mut config, _) = config::parse(&text, "t.toml".as_ref(), &Environment::default()).unwrap();
-        let Source::Modbus(config) = config.sources.remove(0) else { panic!() };
-        let (inbox, items) = Inbox::new(messages, 1 << 20, Clock::System);
-        let (says, state) = watch::channel(State::Connecting);
-        let (stop, stops) = oneshot::channel();
-        let metrics = Metrics::new();
-        let run = modbus::run(config, inbox, says, metrics.clone(), async {
-            let _ = stops.await;
-        });
-        Self { dir, items, state, metrics, _stop: stop, _task: tokio::spawn(run) }
-    }
-
-    pub async fn is(&mut self, what: &str, is: impl Fn(&State) -> bool) -> State {
-        let waited = tokio::time::timeout(PATIENCE, self.state.wait_for(|state| is(state))).await;
-        waited.unwrap_or_else(|_| panic!("not {what}")).unwrap().clone()
+    /// With these keys, and an inbox for so many messages.
+    pub fn modbus(name: &str, keys: &str, messages: usize) -> Self {
+        Self::new(name, &format!("type = \"modbus\"\nname = \"m\"\n{keys}"), messages)
     }
 
     /// The next reading: its device and fields. What says that the source is up or down is passed over.
-    pub async fn reading(&mut self) -> (String, Json) {
-        loop {
-            let item = tokio::time::timeout(PATIENCE, self.items.recv()).await.expect("nothing came").unwrap();
-            let Item::Delivery { delivery, ack, .. } = item else { continue };
-            ack.confirm();
-            let [reading] = &delivery.readings[..] else { panic!("{delivery:?}") };
-            assert_eq!(reading.time, None, "its time is that of its arrival");
-            let fields = reading.fields.iter().map(|(name, value)| (name.to_string(), serde_json::json!(Plain(value))));
-            return (reading.series.device.to_string(), fields.collect::<serde_json::Map<_, _>>().into());
-        }
+    pub async fn polled(&mut self) -> (String, Json) {
+        let delivery = async {
+            loop {
+                if let Item::Delivery { delivery, ack, .. } = self.next().await {
+                    ack.confirm();
+                    return delivery;
+                }
+            }
+        };
+        let delivery = tokio::time::timeout(PATIENCE, delivery).await.expect("no reading came");
+        assert_eq!(delivery.readings[0].time, None, "its time is that of its arrival");
+        told(&delivery)
     }
 
     /// The value of a counter of a unit.
     pub fn count(&self, metric: &str, kind: &str, unit: u8) -> u64 {
-        let label = if metric == "faults" { "fault" } else { "outcome" };
-        let text = self.metrics.text();
-        let name = match label {
-            "fault" => format!("tidegate_modbus_faults_total{{fault=\"{kind}\",source=\"m\",unit=\"{unit}\"}}"),
-            _ => format!("tidegate_modbus_{metric}_total{{outcome=\"{kind}\",source=\"m\",unit=\"{unit}\"}}"),
-        };
-        let value = text.lines().find_map(|line| line.strip_prefix(&name)?.strip_prefix(' '));
-        value.map_or(0, |value| value.parse().unwrap())
+        self.metric(&counter(metric, kind, unit))
+    }
+
+    pub async fn count_reaches(&self, metric: &str, kind: &str, unit: u8, least: u64) {
+        self.metric_reaches(&counter(metric, kind, unit), least).await;
     }
 
     /// Requests to a unit.
     pub fn requests(&self, unit: u8) -> u64 {
-        let name = format!("tidegate_modbus_requests_total{{source=\"m\",unit=\"{unit}\"}}");
-        let text = self.metrics.text();
-        let value = text.lines().find_map(|line| line.strip_prefix(&name)?.strip_prefix(' '));
-        value.map_or(0, |value| value.parse().unwrap())
+        self.metric(&format!("modbus_requests_total{{source=\"m\",unit=\"{unit}\"}}"))
     }
+}
 
-    pub async fn count_reaches(&self, metric: &str, kind: &str, unit: u8, least: u64) {
-        let until = Instant::now() + PATIENCE;
-        while self.count(metric, kind, unit) < least {
-            assert!(Instant::now() < until, "{metric} {kind} is {}", self.count(metric, kind, unit));
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
+fn counter(metric: &str, kind: &str, unit: u8) -> String {
+    let label = if metric == "faults" { "fault" } else { "outcome" };
+    format!("modbus_{metric}_total{{{label}=\"{kind}\",source=\"m\",unit=\"{unit}\"}}")
 }

@@ -39,7 +39,7 @@ async fn a_reading_that_was_not_stored_is_not_acknowledged() {
 
 #[tokio::test]
 async fn a_hello_is_acknowledged_at_once_and_names_the_device() {
-    let mut rig = Rig::new("serial-hello", "framing = \"cobs\"\ndevice = \"configured\"", 10);
+    let mut rig = Rig::serial("serial-hello", "framing = \"cobs\"\ndevice = \"configured\"", 10);
     let mut sensor = rig.plug().await;
     sensor.data(1, "1").await;
     assert_eq!(rig.reading().await, ("configured".to_owned(), json!({"value": 1})));
@@ -58,7 +58,7 @@ async fn a_hello_is_acknowledged_at_once_and_names_the_device() {
 
 #[tokio::test]
 async fn without_a_name_from_anyone_the_device_is_the_source() {
-    let mut rig = Rig::new("serial-unnamed", "framing = \"cobs\"\ndevice_field = \"id\"", 10);
+    let mut rig = Rig::serial("serial-unnamed", "framing = \"cobs\"\ndevice_field = \"id\"", 10);
     let sensor = rig.plug().await;
     sensor.data(1, "1").await;
     assert_eq!(rig.reading().await.0, "wire");
@@ -122,7 +122,7 @@ async fn once_a_hello_was_read_nothing_from_before_it_is_acknowledged() {
 
 #[tokio::test]
 async fn what_cannot_be_decoded_is_a_dead_letter_and_acknowledged_like_a_reading() {
-    let mut rig = Rig::new("serial-letter", "framing = \"cobs\"\nmax_frame = 100", 10);
+    let mut rig = Rig::serial("serial-letter", "framing = \"cobs\"\nmax_frame = 100", 10);
     let mut sensor = rig.plug().await;
     for (seq, payload, reason) in [
         (1, "{\"temp\":".to_owned(), Reason::Malformed),
@@ -282,7 +282,7 @@ async fn what_was_read_before_the_device_was_unplugged_is_not_acknowledged_to_th
 
 #[tokio::test]
 async fn a_value_that_is_no_news_is_acknowledged_but_not_before_the_one_it_repeats_is_stored() {
-    let mut rig = Rig::new("serial-no-news", "framing = \"cobs\"\n[source.filter]\non_change = [\"value\"]", 10);
+    let mut rig = Rig::serial("serial-no-news", "framing = \"cobs\"\n[source.filter]\non_change = [\"value\"]", 10);
     let mut sensor = rig.plug().await;
     sensor.data(7, "1").await;
     let (_, stored) = rig.delivery().await;

@@ -7,7 +7,7 @@ use super::rig::Rig;
 
 #[tokio::test]
 async fn each_line_is_a_reading_and_what_cannot_be_read_a_dead_letter() {
-    let mut rig = Rig::new("lines", "format = \"json\"\ndevice = \"boiler\"", 10);
+    let mut rig = Rig::serial("lines", "format = \"json\"\ndevice = \"boiler\"", 10);
     let sensor = rig.plug().await;
     sensor.send(b"{\"temp\":1}\n{\"temp\":2}\r\n\r\n\n{\"te").await;
     sensor.send(b"mp\":3}\nnonsense\n4\n").await;
@@ -23,7 +23,7 @@ async fn each_line_is_a_reading_and_what_cannot_be_read_a_dead_letter() {
 
 #[tokio::test]
 async fn a_line_that_is_too_long_is_dropped_and_counted_once() {
-    let mut rig = Rig::new("lines-long", "max_frame = 100", 10);
+    let mut rig = Rig::serial("lines-long", "max_frame = 100", 10);
     let sensor = rig.plug().await;
     sensor.send(b"1\n").await;
     sensor.send(&vec![b'2'; 50_000]).await;
@@ -36,7 +36,7 @@ async fn a_line_that_is_too_long_is_dropped_and_counted_once() {
 
 #[tokio::test]
 async fn lines_that_nothing_holds_back_are_dropped_beyond_a_full_inbox_and_each_is_counted() {
-    let mut rig = Rig::new("lines-full", "", 2);
+    let mut rig = Rig::serial("lines-full", "", 2);
     let sensor = rig.plug().await;
     for n in 0..500 {
         sensor.send(format!("{n}\n").as_bytes()).await;
@@ -50,7 +50,7 @@ async fn lines_that_nothing_holds_back_are_dropped_beyond_a_full_inbox_and_each_
 
 #[tokio::test]
 async fn with_flow_control_the_sensor_waits_and_nothing_is_dropped() {
-    let mut rig = Rig::new("lines-flow", "flow_control = \"hardware\"", 2);
+    let mut rig = Rig::serial("lines-flow", "flow_control = \"hardware\"", 2);
     let sensor = rig.plug().await;
     sensor.send((0..100).map(|n| format!("{n}\n")).collect::<String>().as_bytes()).await;
     for n in 0..100 {

@@ -7,7 +7,7 @@ use super::rig::{Rig, Sensor};
 
 #[tokio::test]
 async fn a_port_is_opened_whenever_it_appears_and_again_after_each_unplugging() {
-    let mut rig = Rig::new("ports", "", 10);
+    let mut rig = Rig::serial("ports", "", 10);
     assert!(rig.is_down("there is no ").await.ends_with("plug the device in, or correct `port`"));
     for n in 0..4 {
         let sensor = rig.plug().await;
@@ -24,7 +24,7 @@ async fn a_port_is_opened_whenever_it_appears_and_again_after_each_unplugging() 
 
 #[tokio::test]
 async fn a_pattern_has_to_fit_exactly_one_device() {
-    let mut rig = Rig::new("ports-glob", "port = \"DIR/usb-*\"", 10);
+    let mut rig = Rig::serial("ports-glob", "port = \"DIR/usb-*\"", 10);
     rig.is_down("no device fits ").await;
     let path = |rig: &Rig, name: &str| rig.dir.path.join(name);
     let (first, second) = (Sensor::at(&path(&rig, "usb-a")), Sensor::at(&path(&rig, "usb-b")));
@@ -50,7 +50,7 @@ async fn a_pattern_has_to_fit_exactly_one_device() {
 
 #[tokio::test]
 async fn what_is_no_serial_device_is_named() {
-    let mut rig = Rig::new("ports-file", "port = \"DIR/file\"", 10);
+    let mut rig = Rig::serial("ports-file", "port = \"DIR/file\"", 10);
     std::fs::write(rig.dir.path.join("file"), "").unwrap();
     let why = rig.is_down("cannot be set up").await;
     assert!(why.contains("check that it is a serial device"), "{why}");

@@ -1,68 +1,30 @@
-//! A serial source on a port of its own; the test is both the sensor and the writer.
+//! A serial source named `wire` on a port of its own; the test is both the sensor and the writer.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use serde_json::Value as Json;
-use tidegate::clock::Clock;
-use tidegate::config::{self, Environment, Source};
-use tidegate::metrics::Metrics;
-use tidegate::reading::Plain;
 use tidegate::simulate::pty::Pty;
 use tidegate::simulate::serial::firmware::encode;
-use tidegate::source::{Ack, Delivery, Inbox, Item, SourceError, State, serial};
+use tidegate::source::{Item, State};
 use tidegate_wire::frame::{Deframer, Frame, Hello, Kind};
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
 
-use crate::support::TempDir;
 use crate::support::gateway::PATIENCE;
+pub use crate::support::source::Rig;
 
 /// How long nothing has to come before nothing is coming.
 const QUIET: Duration = Duration::from_millis(150);
 
-pub struct Rig {
-    pub dir: TempDir,
-    pub items: mpsc::Receiver<Item>,
-    state: watch::Receiver<State>,
-    metrics: Arc<Metrics>,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<Result<(), SourceError>>,
-}
-
 impl Rig {
-    /// A source with these keys, and an inbox for so many messages. Its port is `port` in the rig's directory, or what
-    /// `keys` say of it.
-    pub fn new(name: &str, keys: &str, messages: usize) -> Self {
-        let dir = TempDir::new(name);
-        let port = if keys.contains("port =") {
-            keys.replace("DIR", dir.path.to_str().unwrap())
-        } else {
-            format!("port = \"{}\"\n{keys}", dir.path.join("port").display())
-        };
-        let text = format!(
-            "[[source]]\ntype = \"serial\"\nname = \"wire\"\n{port}\n[kinesis]\nstream = \"s\"\nregion = \"r\"\n"
-        );
-        let (mut config, _) = config::parse(&text, "t.toml".as_ref(), &Environment::default()).unwrap();
-        let Source::Serial(config) = config.sources.remove(0) else { panic!() };
-        let (inbox, items) = Inbox::new(messages, 1 << 20, Clock::System);
-        let (says, state) = watch::channel(State::Connecting);
-        let (stop, stops) = oneshot::channel();
-        let metrics = Metrics::new();
-        let (data_dir, counts) = (dir.path.clone(), metrics.clone());
-        let run = async move {
-            let stopped = async {
-                let _ = stops.await;
-            };
-            serial::run(config, &data_dir, inbox, says, counts, stopped).await
-        };
-        Self { dir, items, state, metrics, stop, task: tokio::spawn(run) }
+    /// With these keys, and an inbox for so many messages. Its port is `port` in the rig's directory, or what `keys` say
+    /// of it.
+    pub fn serial(name: &str, keys: &str, messages: usize) -> Self {
+        let port = if keys.contains("port =") { "" } else { "port = \"DIR/port\"\n" };
+        Self::new(name, &format!("type = \"serial\"\nname = \"wire\"\n{port}{keys}"), messages)
     }
 
     /// With frames.
     pub fn frames(name: &str, messages: usize) -> Self {
-        Self::new(name, "framing = \"cobs\"", messages)
+        Self::serial(name, "framing = \"cobs\"", messages)
     }
 
     pub fn path(&self) -> PathBuf {
@@ -77,45 +39,6 @@ impl Rig {
         sensor
     }
 
-    pub async fn is(&mut self, what: &str, is: impl Fn(&State) -> bool) -> State {
-        let waited = tokio::time::timeout(PATIENCE, self.state.wait_for(|state| is(state))).await;
-        waited.unwrap_or_else(|_| panic!("not {what}")).unwrap().clone()
-    }
-
-    pub async fn is_down(&mut self, because: &str) -> String {
-        let state = self.is(because, |state| matches!(state, State::Down { why } if why.contains(because))).await;
-        let State::Down { why } = state else { unreachable!() };
-        why
-    }
-
-    pub async fn next(&mut self) -> Item {
-        tokio::time::timeout(PATIENCE, self.items.recv()).await.expect("nothing came").unwrap()
-    }
-
-    /// The next delivery, and what stores it.
-    pub async fn delivery(&mut self) -> (Delivery, Ack) {
-        match self.next().await {
-            Item::Delivery { delivery, ack, .. } => (delivery, ack),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// The next delivery is one reading: its device and fields. It is stored.
-    pub async fn reading(&mut self) -> (String, Json) {
-        let (delivery, ack) = self.delivery().await;
-        ack.confirm();
-        let [reading] = &delivery.readings[..] else { panic!("{delivery:?}") };
-        let fields = reading.fields.iter().map(|(name, value)| (name.to_string(), serde_json::json!(Plain(value))));
-        (reading.series.device.to_string(), fields.collect::<serde_json::Map<_, _>>().into())
-    }
-
-    /// The value of a metric of the source; 0 where it is not there.
-    pub fn metric(&self, name: &str) -> u64 {
-        let text = self.metrics.text();
-        let value = text.lines().find_map(|line| line.strip_prefix("tidegate_")?.strip_prefix(name)?.strip_prefix(' '));
-        value.map_or(0, |value| value.parse().unwrap())
-    }
-
     /// How often a fault was counted.
     pub fn faults(&self, fault: &str) -> u64 {
         self.metric(&format!("source_frame_faults_total{{fault=\"{fault}\",source=\"wire\"}}"))
@@ -123,26 +46,6 @@ impl Rig {
 
     pub fn outcome(&self, outcome: &str) -> u64 {
         self.metric(&format!("readings_total{{outcome=\"{outcome}\",source=\"wire\"}}"))
-    }
-
-    pub async fn metric_reaches(&self, name: &str, least: u64) {
-        let until = Instant::now() + PATIENCE;
-        while self.metric(name) < least {
-            assert!(Instant::now() < until, "{name} is {}, not {least}", self.metric(name));
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    /// Stops the source, and waits for its end.
-    pub async fn stop(self) {
-        self.stop.send(()).unwrap();
-        tokio::time::timeout(PATIENCE, self.task).await.expect("it does not stop").unwrap().unwrap();
-    }
-
-    /// Asks the source to stop, and leaves the rest to the test.
-    pub fn stopping(self) -> (mpsc::Receiver<Item>, JoinHandle<Result<(), SourceError>>) {
-        self.stop.send(()).unwrap();
-        (self.items, self.task)
     }
 }
 

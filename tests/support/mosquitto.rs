@@ -88,6 +88,16 @@ impl Mosquitto {
         log.lines().filter(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned).collect()
     }
 
+    /// Waits until its log has so many lines that hold all of these words.
+    pub async fn says(&self, count: usize, words: &[&str]) {
+        let until = Instant::now() + PATIENCE;
+        while self.lines(words).len() < count {
+            let found = self.lines(words).len();
+            assert!(Instant::now() < until, "the broker's log has {found} lines of {count} with {words:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Asserts that every PUBACK of this client names a message that was handed out on the same connection, and returns
     /// how many there were.
     pub fn pubacks(&self, client: &str) -> usize {

@@ -140,12 +140,7 @@ impl Scene {
 
     /// Waits until the broker's log has so many lines that hold all of these words.
     pub async fn broker_says(&self, count: usize, words: &[&str]) {
-        let until = Instant::now() + PATIENCE;
-        while self.broker.lines(words).len() < count {
-            let found = self.broker.lines(words).len();
-            assert!(Instant::now() < until, "the broker's log has {found} lines of {count} with {words:?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        self.broker.says(count, words).await;
     }
 
     /// Waits until the broker has a PUBACK for all that it has handed out to this client, and would repeat nothing.

@@ -77,9 +77,7 @@ impl Rig {
     pub async fn reading(&mut self) -> (String, Json) {
         let (delivery, ack) = self.delivery().await;
         ack.confirm();
-        let [Reading { series, fields, .. }] = &delivery.readings[..] else { panic!("{delivery:?}") };
-        let fields = fields.iter().map(|(name, value)| (name.to_string(), serde_json::json!(Plain(value))));
-        (series.device.to_string(), fields.collect::<serde_json::Map<_, _>>().into())
+        told(&delivery)
     }
 
     /// The value of a metric of the source; 0 where it is not there.
@@ -108,4 +106,11 @@ impl Rig {
         self.stop.send(()).unwrap();
         (self.items, self.task)
     }
+}
+
+/// Device and fields of the one reading there is.
+pub fn told(delivery: &Delivery) -> (String, Json) {
+    let [Reading { series, fields, .. }] = &delivery.readings[..] else { panic!("{delivery:?}") };
+    let fields = fields.iter().map(|(name, value)| (name.to_string(), serde_json::json!(Plain(value))));
+    (series.device.to_string(), fields.collect::<serde_json::Map<_, _>>().into())
 }
