@@ -19,6 +19,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Delivery, Inbox, Item, NotStored, Receipt, Refused};
+use crate::clock::Now;
 use crate::reading::Micros;
 
 #[derive(Debug)]
@@ -104,6 +105,12 @@ impl Inlet {
         }
     }
 
+    /// The clock by which what comes is stamped.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        self.inbox.now()
+    }
+
     /// The moment of arrival, where the clock can be right: for payloads that count their times from it.
     #[must_use]
     pub fn arrival(&self) -> Option<Micros> {
@@ -136,7 +143,7 @@ mod tests {
     #[test]
     fn what_is_unsaid_stands_in_front_of_what_comes_after_it_and_nobody_waits() {
         let (mut inlet, mut items) = inlet(1);
-        let _ = inlet.try_put(Delivery::default()).unwrap();
+        drop(inlet.try_put(Delivery::default()).unwrap());
         inlet.up().unwrap();
         assert!(matches!(inlet.try_put(Delivery::default()), Err(Refused::Full(_))));
         assert_eq!(taken(&mut items), "x");
@@ -145,7 +152,7 @@ mod tests {
             "there was room for the word alone"
         );
         assert_eq!(taken(&mut items), "u");
-        let _ = inlet.try_put(Delivery::default()).unwrap();
+        drop(inlet.try_put(Delivery::default()).unwrap());
         assert_eq!(taken(&mut items), "x");
     }
 

@@ -216,7 +216,7 @@ impl Bus {
 
     fn put(&mut self, unit: usize, reading: Reading) -> Result<(), SourceError> {
         let mut readings = vec![reading];
-        let filtered = self.exceptions.apply(&mut readings, self.standing.inbox.now());
+        let filtered = self.exceptions.apply(&mut readings, self.standing.inlet.now());
         self.standing.metrics.readings.with_label_values(&[&*self.standing.name, "filtered"]).inc_by(filtered);
         let [reading] = &readings[..] else {
             self.count(unit, "read", 1);

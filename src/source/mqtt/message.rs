@@ -47,7 +47,7 @@ impl Door {
         if let (true, Some(at)) = (requests_rebirth, decoder) {
             self.ask_rebirth(at);
         }
-        let filtered = self.exceptions.apply(&mut delivery.readings, self.inbox.now());
+        let filtered = self.exceptions.apply(&mut delivery.readings, self.inlet.now());
         self.metrics.readings.with_label_values(&[&*self.name, "filtered"]).inc_by(filtered);
         if delivery.is_empty() {
             // What it repeats may have come as QoS 0 and still be on its way.

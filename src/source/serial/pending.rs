@@ -32,7 +32,7 @@ impl<'a> Pending<'a> {
 
     /// The clock by which what comes is stamped.
     pub fn now(&self) -> Now {
-        self.inbox.now()
+        self.inlet.now()
     }
 
     pub fn is_held(&self) -> bool {
