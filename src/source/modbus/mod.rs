@@ -189,12 +189,12 @@ impl Bus {
                     went = Err(error);
                 }
             }
+            if !self.gap.is_zero() {
+                sleep(self.gap).await;
+            }
             // Whoever is silent once is not asked for the rest.
             if !matches!(went, Ok(Went::Answered)) {
                 break;
-            }
-            if !self.gap.is_zero() {
-                sleep(self.gap).await;
             }
         }
         if !fields.is_empty() {
