@@ -170,7 +170,7 @@ impl Place {
     fn fresh(self) -> Self {
         let _ = fs::remove_dir_all(&self.dir);
         fs::create_dir_all(&self.dir).expect("there is a directory for temporary files");
-        Self { endpoint: NOWHERE.to_owned(), ..self }
+        Self { endpoint: NOWHERE.to_owned(), windows: false, ..self }
     }
 
     fn with_windows(self) -> Self {

@@ -33,7 +33,7 @@ pub struct Metrics {
     /// left alone), `skipped` (no room in the inbox), `dropped` (read, and there was none).
     pub modbus_polls: IntCounterVec,
     /// What went wrong with requests to Modbus units: `timeout`, `exception`, `garbled` (an answer to something else),
-    /// and with values: `not_finite`.
+    /// `line` (it failed in mid-turn), and with values: `not_finite`.
     pub modbus_faults: IntCounterVec,
     /// Requests to Modbus units.
     pub modbus_requests: IntCounterVec,

@@ -35,7 +35,7 @@ impl Pty {
         #[expect(deprecated, reason = "an owned descriptor is what it wants; its successor takes any, and is unsafe")]
         let ours = AsyncFd::new(ours)?;
         // Never half there: a link beside it takes its place.
-        let beside = link.with_extension("new");
+        let beside = link.with_added_extension("new");
         let _ = std::fs::remove_file(&beside);
         std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(name.as_bytes()), &beside)?;
         std::fs::rename(&beside, link)?;

@@ -18,6 +18,7 @@ mod inlet;
 pub mod modbus;
 pub mod mqtt;
 pub mod port;
+mod remembered;
 pub mod serial;
 mod standing;
 

@@ -137,6 +137,7 @@ async fn more_than_the_window_is_left_to_the_session_while_nothing_can_be_stored
     let mut scene = Scene::with_sources("door-overrun", broker, &source, Faults::default(), &full).await;
     scene.gateway.spawn();
     scene.gateway.alive().await;
+    scene.source_is("door-overrun", &["connected"], "").await;
     let lines: String = (0..400).map(|n| format!("{n}\n")).collect();
     scene.broker.publish_lines("s/a", &lines);
     scene.broker_says(3, &["Received PINGREQ from door-overrun"]).await;

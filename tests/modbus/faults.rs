@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tidegate::source::State;
+use tidegate::source::{Item, State};
 
 use super::rig::Meters;
 use crate::support::source::Rig;
@@ -112,7 +112,14 @@ async fn a_device_that_goes_away_is_connected_again_and_the_log_knows() {
     assert!(matches!(&state, State::Down { why } if why.contains("check the")), "{state:?}");
     let (_, _server) = meters.tcp(Some(address)).await;
     rig.is("connected", State::is_connected).await;
-    while rig.items.try_recv().is_ok() {}
+    let (mut went, mut came) = (false, false);
+    while !came {
+        match rig.next().await {
+            Item::Down(_) => went = true,
+            Item::Up(_) => came = went,
+            Item::Delivery { .. } => {}
+        }
+    }
     rig.polled().await;
 }
 

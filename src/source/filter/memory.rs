@@ -1,12 +1,13 @@
 //! What was let through last of each field, and whether a value says more than that.
 //!
-//! Values are compared in the order of their event times, not of their arrival, so that a sensor that sends its backlog
-//! late is reported as it would have been in time:
-//! - what is newer than the last that was let through passes when it has moved, or when the heartbeat lies between them;
+//! Values are compared in the order of their event times, not of their arrival, so that a backlog that comes at once is
+//! reported as it would have been in time:
+//! - what is not older than the last that was let through passes when it has moved, or when the heartbeat lies between
+//!   them, by their own times or by their arrival: the time of a sensor may stand still;
 //! - what is older passes, and is not remembered: what was said about its time is not known any more;
 //! - where neither has a time of its own, the moments of arrival are compared, by a clock that does not step;
-//! - a last one that lies further ahead of our clock than [`MAX_AHEAD`] came from a clock that has been put right since:
-//!   it does not hold back what is older, it is replaced by it.
+//! - a clock that was wrong and is put right, or right and falls back, holds nothing open: what is older becomes the last
+//!   one where that lies further ahead of our clock than [`MAX_AHEAD`], or came a heartbeat ago.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,8 +16,8 @@ use std::time::Duration;
 use crate::clock::{Mono, Now};
 use crate::reading::{Micros, Reading, Series, Value};
 
-/// Bytes that are remembered, roughly. Beyond, all is forgotten: every field passes once more.
-pub const MOST_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes that are remembered, roughly: a field each of 100,000 series. Beyond, all is forgotten: every field passes once more.
+pub const MOST_BYTES: usize = 32 * 1024 * 1024;
 /// How far a sensor's clock may be ahead of ours and still be believed.
 const MAX_AHEAD: i64 = 3600 * Micros::PER_SECOND;
 /// What a value or a series costs beside its text.
@@ -40,24 +41,19 @@ pub struct Memory {
 /// A value that was let through.
 struct Passed {
     value: Value,
-    at: When,
+    /// The time that its payload told.
+    said: Option<Micros>,
+    arrived: Mono,
 }
 
 /// When a reading was, and when that is looked at.
 #[derive(Clone, Copy)]
 pub struct Moment {
-    at: When,
+    said: Option<Micros>,
     now: Now,
 }
 
-#[derive(Clone, Copy)]
-enum When {
-    /// The payload told it.
-    Said(Micros),
-    Arrived(Mono),
-}
-
-/// Where a moment lies, seen from an earlier look.
+/// Where a reading lies, seen from the last one.
 enum Since {
     /// As long after it.
     After(Duration),
@@ -95,18 +91,19 @@ impl Memory {
             self.bytes += series_bytes(series);
         }
         let fields = self.passed.get_mut(series).expect("it was put there");
-        let news = || Passed { value: value.clone(), at: moment.at };
+        let news = || Passed { value: value.clone(), said: moment.said, arrived: moment.now.mono };
         let Some(last) = fields.get_mut(name) else {
             self.bytes += EACH + name.len() + text_bytes(value);
             fields.insert(name.clone(), news());
             return true;
         };
-        let (passes, is_last) = match moment.at.since(last.at) {
+        let overdue = moment.since_arrival(last) >= self.heartbeat;
+        let (passes, is_last) = match moment.since(last) {
             Since::After(silence) => {
-                let passes = silence >= self.heartbeat || has_moved(&last.value, value, report);
+                let passes = overdue || silence >= self.heartbeat || has_moved(&last.value, value, report);
                 (passes, passes)
             }
-            Since::Before => (true, last.at.is_unbelievable(moment.now)),
+            Since::Before => (true, overdue || moment.disbelieves(last)),
             Since::Unrelated => (true, true),
         };
         if is_last {
@@ -129,22 +126,25 @@ impl Memory {
 
 impl Moment {
     pub fn of(reading: &Reading, now: Now) -> Self {
-        Self { at: reading.time.map_or(When::Arrived(now.mono), When::Said), now }
-    }
-}
-
-impl When {
-    fn since(self, last: Self) -> Since {
-        let ((Self::Said(Micros(at)), Self::Said(Micros(last))) | (Self::Arrived(Mono(at)), Self::Arrived(Mono(last)))) =
-            (self, last)
-        else {
-            return Since::Unrelated;
-        };
-        if at < last { Since::Before } else { Since::After(Duration::from_micros(at.abs_diff(last))) }
+        Self { said: reading.time, now }
     }
 
-    fn is_unbelievable(self, now: Now) -> bool {
-        matches!(self, Self::Said(Micros(said)) if now.synced() && said.saturating_sub(now.wall.0) > MAX_AHEAD)
+    fn since(self, last: &Passed) -> Since {
+        match (self.said, last.said) {
+            (Some(said), Some(last)) if said < last => Since::Before,
+            (Some(Micros(said)), Some(Micros(last))) => Since::After(Duration::from_micros(said.abs_diff(last))),
+            (None, None) => Since::After(self.since_arrival(last)),
+            _ => Since::Unrelated,
+        }
+    }
+
+    fn since_arrival(self, last: &Passed) -> Duration {
+        Duration::from_micros(self.now.mono.0.saturating_sub(last.arrived.0).max(0) as u64)
+    }
+
+    /// Whether a time further ahead than this is that of a wrong clock.
+    fn disbelieves(self, last: &Passed) -> bool {
+        self.now.synced() && last.said.is_some_and(|said| said.0.saturating_sub(self.now.wall.0) > MAX_AHEAD)
     }
 }
 

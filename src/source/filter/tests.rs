@@ -112,6 +112,21 @@ fn a_clock_that_was_years_ahead_and_is_put_right_holds_nothing_back_or_open() {
 }
 
 #[test]
+fn a_time_that_stands_still_is_heard_of_by_its_heartbeat() {
+    let still: Vec<_> = (0..600).map(|_| (5, 7)).collect();
+    assert_eq!(passing_at("on_change = [\"x\"]\nheartbeat = \"1m\"", &still).len(), 10);
+}
+
+#[test]
+fn a_clock_that_fell_back_holds_the_filter_open_for_a_heartbeat_and_no_longer() {
+    let fell: Vec<_> = [(1_000, 7)].into_iter().chain((1..=600).map(|second| (second, 7))).collect();
+    let passed = passing_at("on_change = [\"x\"]\nheartbeat = \"1m\"", &fell);
+    let (open, after): (Vec<_>, Vec<_>) =
+        passed[1..].iter().map(|(second, _)| *second).partition(|second| *second < 60);
+    assert_eq!((open.len(), after), (59, vec![60, 120, 180, 240, 300, 360, 420, 480, 540, 600]));
+}
+
+#[test]
 fn a_time_of_its_own_and_the_moment_of_arrival_are_not_compared() {
     let mut filter = filter("on_change = [\"x\"]");
     let mut passes = |time: Option<Micros>| {

@@ -60,6 +60,8 @@ struct Bus {
     units: Vec<Unit>,
     schedule: Schedule,
     start: Instant,
+    /// The unit in whose turn the line failed last, until it answers.
+    culprit: Option<usize>,
     standing: Standing,
     /// What is worth reporting.
     exceptions: Filter,
@@ -102,6 +104,7 @@ impl Bus {
             timeout: modbus.timeout,
             gap: modbus.gap,
             start: Instant::now(),
+            culprit: None,
             exceptions: Filter::new(modbus.filter),
             standing,
         }
@@ -114,7 +117,7 @@ impl Bus {
             let why = match Line::open(&self.transport, self.timeout).await {
                 Ok((line, place)) => {
                     if !self.standing.is_up() {
-                        self.schedule.forgive(self.start.elapsed());
+                        self.schedule.forgive(self.start.elapsed(), self.culprit);
                         self.standing.up(&place)?;
                     }
                     match self.serve(line).await? {
@@ -140,13 +143,18 @@ impl Bus {
             let went = match self.poll(unit, &mut line).await? {
                 Ok(went) => went,
                 Err(error) => {
-                    // Whoever costs everybody the line has had its turn like one who is silent.
-                    self.schedule.took(unit, self.start.elapsed(), Went::Silent);
+                    // Whoever costs everybody the line has had its turn like one who is silent, and is not forgiven.
+                    self.culprit = Some(unit);
+                    let missed = self.schedule.took(unit, self.start.elapsed(), Went::Silent);
+                    self.count(unit, "missed", missed);
                     return Ok(Ended::Failed(error));
                 }
             };
             let missed = self.schedule.took(unit, self.start.elapsed(), went);
             self.count(unit, "missed", missed);
+            if went == Went::Answered && self.culprit == Some(unit) {
+                self.culprit = None;
+            }
             if went == Went::Skipped {
                 continue;
             }

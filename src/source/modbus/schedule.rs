@@ -78,9 +78,10 @@ impl Schedule {
         missed as u64
     }
 
-    /// The line was away, and what was silent need not be any more: its beat is now.
-    pub fn forgive(&mut self, now: Duration) {
-        for turn in self.turns.iter_mut().filter(|turn| turn.silent > 0) {
+    /// The line was away, and what was silent need not be any more: its beat is now. But for the one that cost the line.
+    pub fn forgive(&mut self, now: Duration, culprit: Option<usize>) {
+        let forgiven = self.turns.iter_mut().enumerate().filter(|(unit, _)| Some(*unit) != culprit);
+        for turn in forgiven.map(|(_, turn)| turn).filter(|turn| turn.silent > 0) {
             let beats = now.as_nanos() / turn.poll.as_nanos().max(1);
             turn.due = Duration::from_nanos((beats * turn.poll.as_nanos()) as u64);
             turn.silent = 0;
@@ -166,8 +167,28 @@ mod tests {
             schedule.took(0, ms(0), Went::Silent);
         }
         assert!(schedule.next(ms(950)).unwrap().1 > ms(10_000));
-        schedule.forgive(ms(950));
+        schedule.forgive(ms(950), None);
         assert_eq!((schedule.next(ms(950)), schedule.is_silent(0)), (Some((0, ms(900))), false));
+    }
+
+    /// One that is asked rarely, and hangs up each time, beside one that is asked often.
+    #[test]
+    fn whoever_costs_the_line_does_not_cost_the_others_their_turns() {
+        let mut schedule = Schedule::new([ms(60_000), ms(1_000)], ms(1_000));
+        let (mut now, mut turns) = (ms(0), [0, 0]);
+        while now < ms(600_000) {
+            let (unit, due) = schedule.next(now).unwrap();
+            now = now.max(due) + ms(10);
+            turns[unit] += 1;
+            if unit == 0 {
+                schedule.took(unit, now, Went::Silent);
+                now += ms(500);
+                schedule.forgive(now, Some(unit));
+            } else {
+                schedule.took(unit, now, Went::Answered);
+            }
+        }
+        assert!(turns[0] >= 5 && turns[1] >= 590, "{turns:?}");
     }
 
     #[test]

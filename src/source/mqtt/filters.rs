@@ -2,10 +2,11 @@
 //! or the broker would go on keeping it for us.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::config::Mqtt;
+use crate::source::remembered;
 
 pub struct Filters {
     path: PathBuf,
@@ -39,39 +40,7 @@ impl Filters {
     }
 
     fn write(&self, filters: &[String]) -> io::Result<()> {
-        let beside = self.beside();
-        let mut file = fs::File::create(&beside)?;
-        for filter in filters {
-            writeln!(file, "{filter}")?;
-        }
-        file.sync_all()?;
-        fs::rename(beside, &self.path)
-    }
-
-    /// Where it is written before it takes its place.
-    fn beside(&self) -> PathBuf {
-        // Not an extension: names may have dots.
-        let mut name = self.path.clone().into_os_string();
-        name.push(".new");
-        name.into()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sources_whose_names_differ_behind_a_dot_share_no_file() {
-        let dir = std::env::temp_dir().join(format!("tidegate-filters-{:08x}", fastrand::u32(..)));
-        fs::create_dir(&dir).unwrap();
-        let filters = |name| Filters { path: dir.join(format!("filters-{name}")), wanted: vec![format!("{name}/#")] };
-        // One is in the middle of writing its own.
-        let other = filters("a.b");
-        fs::write(other.beside(), "a.b/#\n").unwrap();
-        filters("a.c").forget_lost().unwrap();
-        assert_eq!(fs::read_to_string(other.beside()).unwrap(), "a.b/#\n");
-        assert_eq!(fs::read_to_string(dir.join("filters-a.c")).unwrap(), "a.c/#\n");
-        fs::remove_dir_all(dir).unwrap();
+        let lines: String = filters.iter().map(|filter| format!("{filter}\n")).collect();
+        remembered::write(&self.path, lines.as_bytes())
     }
 }

@@ -4,8 +4,10 @@
 //! name counts until the next HELLO, or until the configuration names another device than it did then.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
+
+use crate::source::remembered;
 
 pub struct Name {
     path: PathBuf,
@@ -36,11 +38,7 @@ impl Name {
             return Ok(());
         }
         self.told = Some(device.to_owned());
-        let beside = self.path.with_added_extension("new");
-        let mut file = fs::File::create(&beside)?;
-        file.write_all(serde_json::json!([self.configured, device]).to_string().as_bytes())?;
-        file.sync_all()?;
-        fs::rename(beside, &self.path)
+        remembered::write(&self.path, serde_json::json!([self.configured, device]).to_string().as_bytes())
     }
 }
 
