@@ -1,11 +1,9 @@
 //! The README's first command, and that its check finds what is wrong.
 
-use std::process::Command;
-
 use serde_json::Value as Json;
 
 use crate::support::TempDir;
-use crate::support::gateway::tidegate;
+use crate::support::gateway::{binary, tidegate};
 use crate::support::mosquitto::Mosquitto;
 use crate::support::moto::Moto;
 
@@ -191,7 +189,7 @@ async fn the_same_runs_against_a_real_broker_and_a_stream_that_is_not_ours() {
     let ends = ["--mqtt", &broker, "--endpoint", &moto.url(), "--config", file.to_str().unwrap()];
     let words = [&["simulate", "--json", "--duration", "2s"][..], &ends].concat();
     let keys = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")];
-    let ran = Command::new(env!("CARGO_BIN_EXE_tidegate")).args(words).envs(keys).output().unwrap();
+    let ran = binary().args(words).envs(keys).output().unwrap();
     let report: Json = serde_json::from_slice(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
     assert_eq!((ran.status.code(), &report["verdict"]), (Some(0), &"ok".into()), "{report}");
     assert!(report["delivered"]["unique"].as_u64().unwrap() > 300, "{report}");

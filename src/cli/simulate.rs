@@ -26,7 +26,8 @@ use crate::simulate::{self, Progress, Settings};
                   https://kinesis.eu-west-1.amazonaws.com -c tidegate.toml\n  tidegate simulate --replay history.csv --speed 1000\n\n\
                   Durations are written 20s, 500ms, 2m; a bare number is seconds. Exit code 1 if anything is lost, \
                   changed or out of order, or a row of a window is wrong. Without -c a few windows run, by the second \
-                  for sensors and by the hour for files."
+                  for sensors and by the hour for files.\n\nWhere this program runs in an emulator, TIDEGATE_RUNNER has \
+                  the words that start it, such as `qemu-aarch64-static -L /usr/aarch64-linux-gnu`."
 )]
 pub struct Args {
     /// How long the sensors send [default: 20s; with --replay to the end of the files]

@@ -19,6 +19,10 @@ use crate::http::Status;
 pub const FILTER: &str = "sensors/+/telemetry";
 pub const STREAM: &str = "simulated";
 
+/// The words of an emulator, such as `qemu-aarch64-static -L /usr/aarch64-linux-gnu`: how the process is started on a
+/// machine whose kernel cannot run this program itself.
+const RUNNER: &str = "TIDEGATE_RUNNER";
+
 /// What the process is told on its hidden command line.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -126,7 +130,7 @@ impl Place {
     }
 
     fn command(&self) -> io::Result<Command> {
-        let mut command = Command::new(std::env::current_exe()?);
+        let mut command = emulated(std::env::current_exe()?, &std::env::var(RUNNER).unwrap_or_default());
         command
             .args(["simulate", "--as-gateway", &self.name, "--http", &self.http.to_string(), "--keep"])
             .arg(&self.data_dir);
@@ -154,6 +158,15 @@ impl Place {
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         Ok(command)
     }
+}
+
+/// A program as the words of an emulator start it, or by itself where there are none.
+fn emulated(program: PathBuf, runner: &str) -> Command {
+    let mut words = runner.split_whitespace();
+    let Some(emulator) = words.next() else { return Command::new(program) };
+    let mut command = Command::new(emulator);
+    command.args(words).arg(program);
+    command
 }
 
 /// What a process took from its machine.
@@ -301,6 +314,17 @@ mod tests {
             recorded: false,
             wires: Wires { dir: "/tmp/wires".into(), serial: 2, modbus: 2, poll: Duration::from_millis(100) },
         }
+    }
+
+    #[test]
+    fn an_emulator_is_started_with_its_words_and_the_program_and_none_where_there_are_no_words() {
+        let words = |runner: &str| {
+            let command = emulated("/tmp/tidegate".into(), runner);
+            let command = command.as_std();
+            [&[command.get_program()][..], &command.get_args().collect::<Vec<_>>()].concat().join(" ".as_ref())
+        };
+        assert_eq!(words("qemu-arm-static -L  /usr/arm"), "qemu-arm-static -L /usr/arm /tmp/tidegate");
+        assert_eq!(words(" "), "/tmp/tidegate");
     }
 
     #[test]

@@ -11,10 +11,22 @@ use super::TempDir;
 /// The longest anything in a test is waited for.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The binary under test: the one that cargo built, unless `TIDEGATE_TEST_GATEWAY` has the words that start another,
+/// such as `qemu-aarch64-static -L /usr/aarch64-linux-gnu tidegate`.
+pub fn binary() -> Command {
+    let other = std::env::var("TIDEGATE_TEST_GATEWAY").unwrap_or_default();
+    let mut words = other.split_whitespace();
+    let mut command = Command::new(words.next().unwrap_or(env!("CARGO_BIN_EXE_tidegate")));
+    command.args(words);
+    command
+}
+
 /// A gateway's configuration and data directory, and the process while it runs.
 pub struct TestGateway {
     pub dir: TempDir,
     pub http: SocketAddr,
+    /// What its environment has beside the test's own.
+    pub env: Vec<(&'static str, PathBuf)>,
     config: PathBuf,
     child: Option<Child>,
 }
@@ -43,7 +55,7 @@ impl TestGateway {
         );
         let config = dir.path.join("tidegate.toml");
         std::fs::write(&config, text).unwrap();
-        Self { dir, http, config, child: None }
+        Self { dir, http, env: Vec::new(), config, child: None }
     }
 
     pub fn config(&self) -> &Path {
@@ -73,11 +85,12 @@ impl TestGateway {
     /// Starts the process; it may be on its way to an error.
     pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "it runs already");
-        let child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        let child = binary()
             .args(["run", "-c", self.config.to_str().unwrap()])
             .env("AWS_ACCESS_KEY_ID", "test")
             .env("AWS_SECRET_ACCESS_KEY", "test")
             .env("AWS_EC2_METADATA_DISABLED", "true")
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::null())
             .stderr(File::create(self.dir.path.join("stderr")).unwrap())
             .spawn()
@@ -197,5 +210,5 @@ pub fn free_address() -> SocketAddr {
 
 /// Runs the binary to its end.
 pub fn tidegate(args: &[&str]) -> std::process::Output {
-    Command::new(env!("CARGO_BIN_EXE_tidegate")).args(args).output().unwrap()
+    binary().args(args).output().unwrap()
 }
