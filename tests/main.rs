@@ -14,4 +14,5 @@ mod serial;
 mod simulate;
 mod support;
 mod tidy;
+mod tls;
 mod vectors;
