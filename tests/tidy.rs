@@ -110,7 +110,7 @@ fn each_dependency_touches_its_own_place() {
     only_in("prometheus::", &["metrics.rs"]);
     only_in("sketches_ddsketch::", &["window/aggregate/quantile.rs"]);
     only_in("sqlparser::", &["window/sql/"]);
-    only_in("tokio_serial::", &["source/port.rs", "source/serial/"]);
+    only_in("tokio_serial::", &["source/port.rs", "source/serial/", "simulate/pty.rs"]);
     only_in("tokio_modbus::", &["source/modbus/line.rs"]);
     only_in("glob::", &["source/port.rs"]);
     only_in("rustix::pty", &["simulate/pty.rs"]);

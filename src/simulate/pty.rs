@@ -8,14 +8,20 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use tokio::io::unix::AsyncFd;
+use tokio_serial::SerialStream;
+
+use crate::config::{FlowControl, Line, Parity};
+use crate::source::port;
+
+/// As a pseudo-terminal has no speed, any will do.
+const LINE: Line =
+    Line { baud: 115_200, data_bits: 8, parity: Parity::None, stop_bits: 1, flow_control: FlowControl::None };
 
 pub struct Pty {
     ours: AsyncFd<OwnedFd>,
-    _theirs: OwnedFd,
+    _theirs: SerialStream,
     /// Where the other end is found: goes before the end does, whose own path is soon another's.
     link: PathBuf,
 }
@@ -27,10 +33,8 @@ impl Pty {
         grantpt(&ours)?;
         unlockpt(&ours)?;
         let name = ptsname(&ours, Vec::new())?;
-        let theirs = rustix::fs::open(&*name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
-        let mut settings = tcgetattr(&theirs)?;
-        settings.make_raw();
-        tcsetattr(&theirs, OptionalActions::Now, &settings)?;
+        // As the gateway opens it, so that the line is raw before it comes and echoes nothing.
+        let (theirs, _) = port::open(&name.to_string_lossy(), &LINE).map_err(io::Error::other)?;
         rustix::io::ioctl_fionbio(&ours, true)?;
         #[expect(deprecated, reason = "an owned descriptor is what it wants; its successor takes any, and is unsafe")]
         let ours = AsyncFd::new(ours)?;
