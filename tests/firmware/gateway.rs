@@ -213,9 +213,10 @@ async fn a_killed_gateway_loses_nothing_that_it_acknowledged_nor_what_the_firmwa
         }
     }
     for name in ["uno-1", "lm3s-1"] {
+        // Not only those of the first lives, where the road is slow.
+        scene.readings_of(name, 21).await;
         let readings = whole(&scene, name, "n", Some(0), None).await;
         assert!(readings.iter().all(|reading| number(reading, "dropped") == 0), "there was room for all: {readings:?}");
-        assert!(readings.len() > 20, "{readings:?}");
     }
 }
 
