@@ -213,7 +213,10 @@ fn field(names: &mut Names, name: &str, value: Scalar<'_>) -> Result<(Arc<str>, 
         Scalar::I64(n) => Value::I64(n),
         Scalar::U64(n) => Value::from(n),
         Scalar::F64(n) if n.is_finite() => Value::F64(n),
-        Scalar::F64(n) => return Err(Fault::value(format!("{name:?} is {n}, not a finite number"))),
+        Scalar::F64(n) => {
+            let name = Scalar::Text(name).shown();
+            return Err(Fault::value(format!("{name} is {n}, not a finite number")));
+        }
         Scalar::Text(text) => Value::Text(text.into()),
     };
     Ok((names.get(name), value))

@@ -16,6 +16,10 @@ pub(in crate::decode) fn read(pass: &mut Pass<'_>) {
 }
 
 fn entries(record: &[u8]) -> Result<Entries<'_>, Fault> {
+    // The parser would say so too, and repeat a text at its full length.
+    if !record.trim_ascii_start().starts_with(b"{") {
+        return Err(Fault::malformed("a record has to be an object".to_owned()));
+    }
     let Members(members) = serde_json::from_slice(record).map_err(|error| Fault::malformed(error.to_string()))?;
     Ok(members.into_iter().map(|(label, text)| (label, item(text))).collect())
 }

@@ -151,7 +151,8 @@ impl Pack {
                 if is_base {
                     self.broken = Some("it follows a record whose base fields could not be read");
                 }
-                fault.get_or_insert(Fault { detail: format!("{label}: {}", error.detail), ..error });
+                let label = Scalar::Text(&label).shown();
+                fault.get_or_insert(Fault { detail: format!("label {label}: {}", error.detail), ..error });
             }
         }
         fault.map_or(Ok(record), Err)
