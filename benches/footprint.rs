@@ -9,6 +9,8 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::{self, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -36,14 +38,14 @@ async fn main() -> anyhow::Result<()> {
     let fleet = Fleet::connect(broker.address().port());
 
     let place = Place::new(&broker);
-    place.run_until_subscribed().await?;
+    place.start_and_subscribe().await?.stop()?;
     println!("start to first PUBACK, empty: {} (at most 150 ms)", starts(&place, &broker, &fleet).await?);
 
     let place = place.fresh().with_windows().with_endpoint(&stream.url());
     println!("online, {DEVICES} devices, 1,000 readings/s, 5 windows: {} (at most 35 MB)", load(&place, &fleet).await?);
 
     let place = place.fresh();
-    place.run_until_subscribed().await?;
+    place.start_and_subscribe().await?.stop()?;
     let made = Instant::now();
     fill(&place.data_dir())?;
     println!("{BACKLOG} readings committed in {:.1} s", made.elapsed().as_secs_f64());
@@ -72,8 +74,7 @@ async fn starts(place: &Place, broker: &Broker, fleet: &Fleet) -> anyhow::Result
 
 /// Half a minute at full rate.
 async fn load(place: &Place, fleet: &Fleet) -> anyhow::Result<String> {
-    let gateway = place.start()?;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let gateway = place.start_and_subscribe().await?;
     let mut tick = tokio::time::interval(Duration::from_millis(5));
     for n in 0..6_000 {
         tick.tick().await;
@@ -156,6 +157,7 @@ impl Fleet {
 struct Place {
     dir: PathBuf,
     mqtt_port: u16,
+    http_port: u16,
     endpoint: String,
     windows: bool,
 }
@@ -163,7 +165,10 @@ struct Place {
 impl Place {
     fn new(broker: &Broker) -> Self {
         let dir = std::env::temp_dir().join(format!("tidegate-footprint-{}", std::process::id()));
-        Self { dir, mqtt_port: broker.address().port(), endpoint: NOWHERE.to_owned(), windows: false }.fresh()
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let http_port = free.expect("the loopback interface has a free port").port();
+        let mqtt_port = broker.address().port();
+        Self { dir, mqtt_port, http_port, endpoint: NOWHERE.to_owned(), windows: false }.fresh()
     }
 
     /// With nothing in it, and offline.
@@ -190,10 +195,11 @@ impl Place {
             "[gateway]\nid = \"footprint\"\ndata_dir = \"{}\"\n\
              [[source]]\ntype = \"mqtt\"\nname = \"plant\"\nurl = \"mqtt://127.0.0.1:{}\"\n\
              [[source.subscribe]]\nfilter = \"sensors/+/telemetry\"\ntopic = \"sensors/{{device}}/telemetry\"\n\
-             time = \"ts\"\n[queue]\ncommit_linger = \"0ms\"\n\
+             time = \"ts\"\n[http]\nlisten = \"127.0.0.1:{}\"\n[queue]\ncommit_linger = \"0ms\"\n\
              [kinesis]\nstream = \"telemetry\"\nregion = \"eu-west-1\"\nendpoint_url = \"{}\"\n",
             self.data_dir().display(),
             self.mqtt_port,
+            self.http_port,
             self.endpoint
         );
         let queries = [
@@ -218,11 +224,20 @@ impl Place {
         Ok(Gateway(command.spawn()?))
     }
 
-    /// One life, after which the broker keeps messages for it.
-    async fn run_until_subscribed(&self) -> anyhow::Result<()> {
+    /// From here on the broker keeps messages for it.
+    async fn start_and_subscribe(&self) -> anyhow::Result<Gateway> {
         let gateway = self.start()?;
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        gateway.stop()
+        until("the gateway is ready", || self.is_ready()).await?;
+        Ok(gateway)
+    }
+
+    fn is_ready(&self) -> bool {
+        let ask = || -> io::Result<String> {
+            let mut http = TcpStream::connect(("127.0.0.1", self.http_port))?;
+            http.write_all(b"GET /readyz HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n\r\n")?;
+            io::read_to_string(http)
+        };
+        ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
     }
 }
 
