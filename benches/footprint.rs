@@ -9,8 +9,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use rumqttc::mqttbytes::QoS;
 use rumqttc::{AsyncClient, MqttOptions, PublishOptions};
+use tidegate::cli::ask;
 use tidegate::clock::{Clock, boot_id};
 use tidegate::queue::entry::{Entry, Stamp};
 use tidegate::queue::{Queue, SledStore, Store, generation_bytes};
@@ -61,10 +61,10 @@ async fn starts(place: &Place, broker: &Broker, fleet: &Fleet) -> anyhow::Result
     let mut took = Vec::new();
     for _ in 0..STARTS {
         fleet.publish(0).await?;
-        until("the message is at the broker", || broker.pending() > 0).await?;
+        until("the message is at the broker", async || broker.pending() > 0).await?;
         let start = Instant::now();
         let gateway = place.start()?;
-        until("it is acknowledged", || broker.pending() == 0).await?;
+        until("it is acknowledged", async || broker.pending() == 0).await?;
         took.push(start.elapsed().as_millis());
         gateway.stop()?;
     }
@@ -157,7 +157,7 @@ impl Fleet {
 struct Place {
     dir: PathBuf,
     mqtt_port: u16,
-    http_port: u16,
+    http: SocketAddr,
     endpoint: String,
     windows: bool,
 }
@@ -166,9 +166,9 @@ impl Place {
     fn new(broker: &Broker) -> Self {
         let dir = std::env::temp_dir().join(format!("tidegate-footprint-{}", std::process::id()));
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let http_port = free.expect("the loopback interface has a free port").port();
+        let http = free.expect("the loopback interface has a free port");
         let mqtt_port = broker.address().port();
-        Self { dir, mqtt_port, http_port, endpoint: NOWHERE.to_owned(), windows: false }.fresh()
+        Self { dir, mqtt_port, http, endpoint: NOWHERE.to_owned(), windows: false }.fresh()
     }
 
     /// With nothing in it, and offline.
@@ -195,11 +195,11 @@ impl Place {
             "[gateway]\nid = \"footprint\"\ndata_dir = \"{}\"\n\
              [[source]]\ntype = \"mqtt\"\nname = \"plant\"\nurl = \"mqtt://127.0.0.1:{}\"\n\
              [[source.subscribe]]\nfilter = \"sensors/+/telemetry\"\ntopic = \"sensors/{{device}}/telemetry\"\n\
-             time = \"ts\"\n[http]\nlisten = \"127.0.0.1:{}\"\n[queue]\ncommit_linger = \"0ms\"\n\
+             time = \"ts\"\n[http]\nlisten = \"{}\"\n[queue]\ncommit_linger = \"0ms\"\n\
              [kinesis]\nstream = \"telemetry\"\nregion = \"eu-west-1\"\nendpoint_url = \"{}\"\n",
             self.data_dir().display(),
             self.mqtt_port,
-            self.http_port,
+            self.http,
             self.endpoint
         );
         let queries = [
@@ -227,17 +227,12 @@ impl Place {
     /// From here on the broker keeps messages for it.
     async fn start_and_subscribe(&self) -> anyhow::Result<Gateway> {
         let gateway = self.start()?;
-        until("the gateway is ready", || self.is_ready()).await?;
+        until("the gateway is ready", async || self.is_ready().await).await?;
         Ok(gateway)
     }
 
-    fn is_ready(&self) -> bool {
-        let ask = || -> io::Result<String> {
-            let mut http = TcpStream::connect(("127.0.0.1", self.http_port))?;
-            http.write_all(b"GET /readyz HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n\r\n")?;
-            io::read_to_string(http)
-        };
-        ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+    async fn is_ready(&self) -> bool {
+        matches!(ask::get(self.http, "/readyz", None).await, Ok((200, _)))
     }
 }
 
@@ -260,9 +255,9 @@ impl Gateway {
     }
 }
 
-async fn until(what: &str, done: impl Fn() -> bool) -> anyhow::Result<()> {
+async fn until(what: &str, done: impl AsyncFn() -> bool) -> anyhow::Result<()> {
     let start = Instant::now();
-    while !done() {
+    while !done().await {
         anyhow::ensure!(start.elapsed() < Duration::from_secs(30), "waited in vain until {what}");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
