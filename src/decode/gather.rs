@@ -147,14 +147,16 @@ impl Gather {
         if self.fields.len() == MAX_FIELDS {
             return Err(Fault::value(format!("more than {MAX_FIELDS} fields; send fewer in one reading")));
         }
-        let field = field(&mut self.names, &self.path, value)?;
-        self.fields.push(field);
+        let value = checked(&self.path, value)?;
+        let name = self.names.get(&self.path, self.fields.len());
+        self.fields.push((name, value));
         Ok(())
     }
 
     /// A field on its own, within the limits of a name and a value.
     pub(super) fn field(&mut self, name: &str, value: Scalar<'_>) -> Result<(Arc<str>, Value), Fault> {
-        field(&mut self.names, name, value)
+        let value = checked(name, value)?;
+        Ok((self.names.find(name), value))
     }
 
     /// Takes a time that stands beside the fields; `unit` is the format's own.
@@ -203,12 +205,13 @@ impl Gather {
     }
 }
 
-fn field(names: &mut Names, name: &str, value: Scalar<'_>) -> Result<(Arc<str>, Value), Fault> {
+/// The value, should it and its name be within the limits.
+fn checked(name: &str, value: Scalar<'_>) -> Result<Value, Fault> {
     if name.len() > MAX_NAME_BYTES {
         let name = Scalar::Text(name).shown();
         return Err(Fault::value(format!("the field name {name} is longer than {MAX_NAME_BYTES} bytes")));
     }
-    let value = match value {
+    Ok(match value {
         Scalar::Bool(b) => Value::Bool(b),
         Scalar::I64(n) => Value::I64(n),
         Scalar::U64(n) => Value::from(n),
@@ -218,8 +221,7 @@ fn field(names: &mut Names, name: &str, value: Scalar<'_>) -> Result<(Arc<str>, 
             return Err(Fault::value(format!("{name} is {n}, not a finite number")));
         }
         Scalar::Text(text) => Value::Text(text.into()),
-    };
-    Ok((names.get(name), value))
+    })
 }
 
 /// Of equal names the last one wins, in the place of the first.
@@ -245,21 +247,41 @@ fn keep_last(fields: &mut Vec<(Arc<str>, Value)>) {
 
 /// Field names, each held once however many readings bear it.
 #[derive(Default)]
-struct Names(HashSet<Arc<str>>);
+struct Names {
+    known: HashSet<Arc<str>>,
+    /// What stood at each of the first places last time. Readings tell the same names in the same order: looking there
+    /// is cheaper than hashing.
+    usual: Vec<Arc<str>>,
+}
 
 impl Names {
     const CAPACITY: usize = 4_096;
+    const USUAL: usize = 64;
 
-    fn get(&mut self, name: &str) -> Arc<str> {
-        if let Some(known) = self.0.get(name) {
+    /// The name, which stands at this place of its reading.
+    fn get(&mut self, name: &str, place: usize) -> Arc<str> {
+        if let Some(usual) = self.usual.get(place).filter(|usual| ***usual == *name) {
+            return usual.clone();
+        }
+        let name = self.find(name);
+        match self.usual.get_mut(place) {
+            Some(usual) => *usual = name.clone(),
+            None if place < Self::USUAL => self.usual.push(name.clone()),
+            None => {}
+        }
+        name
+    }
+
+    fn find(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.known.get(name) {
             return known.clone();
         }
         // Starting over bounds it without bookkeeping, and a flood of odd names is forgotten again.
-        if self.0.len() == Self::CAPACITY {
-            self.0.clear();
+        if self.known.len() == Self::CAPACITY {
+            self.known.clear();
         }
         let name: Arc<str> = name.into();
-        self.0.insert(name.clone());
+        self.known.insert(name.clone());
         name
     }
 }
@@ -271,11 +293,15 @@ mod tests {
     #[test]
     fn names_are_shared_and_bounded() {
         let mut names = Names::default();
-        assert!(Arc::ptr_eq(&names.get("temp"), &names.get("temp")));
-        for n in 0..3 * Names::CAPACITY {
-            names.get(&n.to_string());
+        let temp = names.find("temp");
+        for place in [0, 0, 1, 0, Names::USUAL, 0] {
+            assert!(Arc::ptr_eq(&names.get("temp", place), &temp));
+            assert_eq!(&*names.get("hum", place), "hum");
         }
-        assert!(names.0.len() <= Names::CAPACITY);
+        for n in 0..3 * Names::CAPACITY {
+            assert_eq!(*names.get(&n.to_string(), n), n.to_string());
+        }
+        assert!(names.known.len() <= Names::CAPACITY && names.usual.len() <= Names::USUAL);
     }
 
     #[test]

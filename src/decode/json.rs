@@ -39,18 +39,19 @@ pub(super) fn element(text: &[u8], gather: &mut Gather) -> Result<(), Fault> {
 /// Walks one object or one bare value.
 pub(super) fn one(text: &[u8], gather: &mut Gather) -> Result<(), Fault> {
     gather.start();
+    // Once for all: of a text the parser need not look at each name and value whether it is one.
+    let text = std::str::from_utf8(text).map_err(|error| Fault::malformed(format!("not UTF-8: {error}")))?;
     let mut fault = None;
-    let mut parser = serde_json::Deserializer::from_slice(text);
+    let mut parser = serde_json::Deserializer::from_str(text);
     let walk = Node { gather, fault: &mut fault, depth: 0 };
-    match walk.deserialize(&mut parser).and_then(|()| parser.end()) {
-        Ok(()) => Ok(()),
-        Err(error) => Err(Fault { reason: fault.unwrap_or_else(|| reason(text)), detail: error.to_string() }),
-    }
+    walk.deserialize(&mut parser)
+        .and_then(|()| parser.end())
+        .map_err(|error| Fault { reason: fault.unwrap_or_else(|| reason(text)), detail: error.to_string() })
 }
 
 /// What stopped the parser: the grammar, or a value that the grammar allows (1e999, half a surrogate pair).
-fn reason(text: &[u8]) -> Reason {
-    let grammatical = std::str::from_utf8(text).is_ok() && serde_json::from_slice::<IgnoredAny>(text).is_ok();
+fn reason(text: &str) -> Reason {
+    let grammatical = serde_json::from_str::<IgnoredAny>(text).is_ok();
     if grammatical { Reason::Value } else { Reason::Malformed }
 }
 
