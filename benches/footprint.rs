@@ -5,7 +5,8 @@
 //! - resident memory (`VmHWM`): at 1,000 readings/s of 200 devices through five windows, online, and offline with that
 //!   backlog in the queue and in front of the windows.
 //!
-//! The broker and the stream are the simulated ones; the gateway is the real binary on a real disk.
+//! The broker and the stream are the simulated ones; the gateway is the real binary on a real disk:
+//! `TIDEGATE_TEST_GATEWAY` names another than this build's, such as that of `cross/build`.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -218,7 +219,8 @@ impl Place {
     fn start(&self) -> anyhow::Result<Gateway> {
         let config = self.dir.join("tidegate.toml");
         fs::write(&config, self.config())?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        let built = env!("CARGO_BIN_EXE_tidegate");
+        let mut command = Command::new(std::env::var("TIDEGATE_TEST_GATEWAY").as_deref().unwrap_or(built));
         command.args(["run", "--log-level", "error", "-c"]).arg(&config).stdout(Stdio::null());
         command.env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "x");
         Ok(Gateway(command.spawn()?))

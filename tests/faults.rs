@@ -3,6 +3,8 @@
 use std::net::TcpListener;
 use std::process::Output;
 
+use tidegate::simulate::broker::Broker;
+
 use crate::support::TempDir;
 use crate::support::gateway::{TestGateway, free_address, tidegate};
 
@@ -155,4 +157,18 @@ fn commands_say_how_they_are_used() {
     }
     let nobody = tidegate(&["status", "--http", &free_address().to_string()]);
     assert!(sentence(&err(&nobody)).contains("no gateway listens at http://127.0.0.1:"));
+}
+
+#[tokio::test]
+async fn the_allocator_is_told_to_give_memory_back_unless_one_has_told_it_otherwise() {
+    let broker = Broker::start().await.unwrap();
+    let mut gateway = TestGateway::new("allocator", broker.address().port(), "http://127.0.0.1:9", "");
+    gateway.env.push(("MALLOC_ARENA_MAX", "3".into()));
+    gateway.start().await;
+    let pid = gateway.pid();
+    let environment = std::fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
+    let told: Vec<_> = environment.split('\0').filter(|setting| setting.starts_with("MALLOC_")).collect();
+    assert_eq!(told, ["MALLOC_ARENA_MAX=3", "MALLOC_MMAP_THRESHOLD_=131072"]);
+    assert_eq!(std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap(), "tidegate\n");
+    gateway.stop();
 }

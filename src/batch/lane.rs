@@ -9,11 +9,14 @@ use std::sync::Arc;
 
 use tidegate_wire::{Row, Value};
 
-use super::{Identity, Limits, ROWS_MAX, Record, Sealed, Sealer, partition_key};
+use super::{Identity, Limits, Record, Sealed, Sealer, partition_key};
 use crate::reading::Micros;
 
 /// Rows heavier than this together are never one body: it keeps memory and the body's cap.
 const WEIGHT_MAX: usize = 12 << 20;
+/// Memory, bytes, for the rows that wait in one lane: some 35,000 readings of four fields. More of them in one record
+/// would make each of them hardly smaller on the road.
+const HELD_MAX: usize = 8 << 20;
 /// What compression makes of a row's weight before anything is known.
 const FIRST_GUESS: f64 = 0.25;
 
@@ -26,7 +29,8 @@ pub struct Lane {
     pub prev: Option<Identity>,
     runs: VecDeque<Run>,
     weight: usize,
-    rows: usize,
+    /// Bytes of memory.
+    held: usize,
     /// Bytes of a record for a byte of weight.
     ratio: f64,
 }
@@ -67,14 +71,14 @@ impl Lane {
             prev,
             runs: VecDeque::new(),
             weight: 0,
-            rows: 0,
+            held: 0,
             ratio: FIRST_GUESS,
         }
     }
 
     pub fn push(&mut self, row: Row, epoch: u64, synced: bool, arrived: Micros) {
         self.weight += weight(&row);
-        self.rows += 1;
+        self.held += held(&row);
         match self.runs.back_mut() {
             Some(run) if run.epoch == epoch && run.synced == synced => run.push(row, arrived),
             _ => {
@@ -99,7 +103,7 @@ impl Lane {
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.rows == 0
+        self.held == 0
     }
 
     /// The first row that waits: its offset, and what its record would name as `prev`.
@@ -119,7 +123,7 @@ impl Lane {
     /// Whether there is enough for a record of the target size.
     #[must_use]
     pub fn is_full(&self, limits: &Limits) -> bool {
-        self.weight as f64 * self.ratio >= limits.target as f64 || self.weight >= WEIGHT_MAX || self.rows >= ROWS_MAX
+        self.weight as f64 * self.ratio >= limits.target as f64 || self.weight >= WEIGHT_MAX || self.held >= HELD_MAX
     }
 
     /// Takes as many of the first rows as one record should hold. `None` while nothing waits.
@@ -145,7 +149,6 @@ impl Lane {
         }
         self.drop_empty_runs();
         self.weight -= weighed;
-        self.rows -= count;
         let fits = record.size() <= limits.max_record;
         Some(if fits { Sealed::Record(record) } else { Sealed::TooLarge(record) })
     }
@@ -165,7 +168,7 @@ impl Lane {
             arrived: (run.arrived[0], run.arrived[count - 1]),
         };
         self.prev = Some((run.epoch, last));
-        run.rows.drain(..count);
+        self.held -= run.rows.drain(..count).map(|row| held(&row)).sum::<usize>();
         run.arrived.drain(..count);
         record
     }
@@ -180,7 +183,7 @@ impl Lane {
                 let at = (run.epoch, row.offset);
                 removed = Some(Removed::and(removed, Removed { from: at, to: at, count: 1 }));
                 self.weight -= weight(&row);
-                self.rows -= 1;
+                self.held -= held(&row);
                 run.prev = None;
                 self.prev = Some(at);
             }
@@ -211,14 +214,14 @@ impl Run {
 fn foretell(rows: &[Row], most: f64) -> (usize, usize) {
     let most = most.min(WEIGHT_MAX as f64) as usize;
     let mut sum = 0;
-    for (count, row) in rows.iter().take(ROWS_MAX).enumerate() {
+    for (count, row) in rows.iter().enumerate() {
         let more = sum + weight(row);
         if count > 0 && more > most {
             return (count, sum);
         }
         sum = more;
     }
-    (rows.len().min(ROWS_MAX), sum)
+    (rows.len(), sum)
 }
 
 /// About what a row takes before compression, bytes.
@@ -229,6 +232,13 @@ fn weight(row: &Row) -> usize {
         Value::F64(_) | Value::I64(_) | Value::U64(_) => 5,
     };
     8 + row.fields.iter().map(|(_, value)| field(value)).sum::<usize>()
+}
+
+/// About what a row takes in memory. Names and series are shared.
+fn held(row: &Row) -> usize {
+    let text = |value: &Value| if let Value::Text(text) = value { text.len() } else { 0 };
+    let fields = row.fields.iter().map(|(_, value)| size_of::<(Arc<str>, Value)>() + text(value));
+    size_of::<(Row, Micros)>() + fields.sum::<usize>()
 }
 
 #[cfg(test)]
@@ -268,6 +278,21 @@ mod tests {
         }
         assert_eq!((counts.iter().sum::<u64>(), lane.is_empty()), (5_000, true), "{counts:?}");
         assert!(counts.len() >= 2);
+    }
+
+    #[test]
+    fn what_waits_is_bounded_by_the_memory_it_takes_however_small_it_packs() {
+        let (mut lane, mut sealer) = lane();
+        let limits = Limits { target: usize::MAX, ..LIMITS };
+        let fields: Vec<_> = ["a", "b", "c", "d"].map(|name| (name.into(), Value::I64(7))).into();
+        let mut count = 0;
+        while !lane.is_full(&limits) {
+            lane.push(Row { fields: fields.clone(), ..row(count) }, 1, true, Micros(0));
+            count += 1;
+        }
+        assert!((20_000..50_000).contains(&count), "{count}");
+        let Some(Sealed::Record(record)) = lane.seal(&limits, &mut sealer) else { panic!("there is enough for one") };
+        assert_eq!((record.count, lane.is_empty(), lane.is_full(&limits)), (count, true, false));
     }
 
     #[test]

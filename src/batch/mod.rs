@@ -26,9 +26,6 @@ pub use lane::Lane;
 /// An offset with the epoch that makes it unique for ever.
 pub type Identity = (u64, u64);
 
-/// More rows than this gain nothing on the road, and each takes some hundred bytes of memory while it waits.
-const ROWS_MAX: usize = 100_000;
-
 /// A sealed batch: what one Kinesis record holds, and what it settles once it is taken.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {

@@ -2,6 +2,7 @@
 //!
 //! Errors go to stderr, data to stdout. Exit codes: 0 fine, 1 it failed while running, 2 bad usage or config.
 
+mod allocator;
 pub mod ask;
 mod check;
 mod dead;

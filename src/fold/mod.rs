@@ -33,7 +33,7 @@ use crate::window::{Counts, Folded, Spec, Stat, Windows};
 /// How many groups are folded before anything else gets its turn.
 const GROUPS_A_TURN: usize = 64;
 /// Rows that are waiting for a commit: more are not kept in memory.
-const ROWS_MAX: usize = 50_000;
+const ROWS_MAX: usize = 8_192;
 /// Rows wait so long for company.
 const ROWS_LINGER: Duration = Duration::from_secs(1);
 /// How old what is told of the windows may be.

@@ -11,7 +11,7 @@ use super::store::VALUE_MAX;
 
 const HEADER: usize = 8;
 /// Bytes of a group that one chunk takes.
-pub const CHUNK_MAX: usize = 14 * 1024;
+pub const CHUNK_MAX: usize = 7 * 1024;
 const _: () = assert!(CHUNK_MAX + HEADER <= VALUE_MAX);
 
 /// Cuts a group into numbered chunks.

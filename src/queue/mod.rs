@@ -56,7 +56,7 @@ use files::Mark;
 pub const LOGS: [&str; 5] = ["readings", "rows", "notes", "state", "dead"];
 
 /// The bytes after which a generation is full: small enough that opening one is quick and its memory small.
-const GENERATION_BYTES: u64 = 6 << 20;
+const GENERATION_BYTES: u64 = 4 << 20;
 const GENERATION_BYTES_MIN: u64 = 1 << 20;
 
 /// How large generations are under a cap on the whole directory: so small that a cap holds many of them.

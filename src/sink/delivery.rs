@@ -83,7 +83,7 @@ struct Turn {
     /// be poison; and a stream that turns against everything costs one record, not all of them. (Where two are poison
     /// in a row, what is accepted between them is the gap record of the first.)
     accepted: bool,
-    /// What the link carries, bytes a second.
+    /// What the link carries, bytes a second; `None` until something got through.
     link: Option<f64>,
 }
 
@@ -349,8 +349,9 @@ impl<S: Sink> Delivery<S> {
 }
 
 impl Turn {
-    /// What the link carries in the time that a record aims at, bytes.
+    /// What the link carries in the time that a record aims at, bytes. The first record only tries the link: offline
+    /// from the start, little is read and held for it.
     fn carried(&self) -> usize {
-        self.link.map_or(usize::MAX, |link| (link * RECORD_SECONDS) as usize).max(TARGET_MIN)
+        self.link.map_or(0, |link| (link * RECORD_SECONDS) as usize).max(TARGET_MIN)
     }
 }

@@ -1,7 +1,7 @@
 //! One stream on its way out: its log, the reader in it, and its lanes.
 //!
 //! A stream reads its log once and hands each entry to the lane its device belongs to. It reads ahead until some
-//! lane has a record's worth, no further: memory is bounded by that. When the number of lanes was changed, the new
+//! lane has a record's worth, no further, and not while nothing gets through: memory is bounded by that. When the number of lanes was changed, the new
 //! lanes open at the offset that was current then, after the earlier ones have drained. Where only rows are wanted,
 //! it reads up to the offset where that began; what follows is passed unread once it is folded.
 //!
@@ -103,8 +103,7 @@ impl Stream {
         let mut gaps = Vec::new();
         for _ in 0..GROUPS_A_STEP {
             self.turn_span();
-            let over = self.reader.offset() >= self.delivers_to();
-            if over || self.drains() || self.lanes.values().any(|road| road.lane.is_full(limits)) {
+            if self.reader.offset() >= self.delivers_to() || !self.has_room(limits) {
                 break;
             }
             match self.reader.step()? {
@@ -135,9 +134,14 @@ impl Stream {
     /// Whether there is more to read than was read.
     #[must_use]
     pub fn has_more(&self, limits: &Limits) -> bool {
-        self.reader.offset() < self.log.durable().offset.min(self.delivers_to())
-            && !self.drains()
-            && !self.lanes.values().any(|road| road.lane.is_full(limits))
+        self.reader.offset() < self.log.durable().offset.min(self.delivers_to()) && self.has_room(limits)
+    }
+
+    /// Whether the lanes take more. While all of them wait for a record that has failed, what was read ahead would only
+    /// lie in memory.
+    fn has_room(&self, limits: &Limits) -> bool {
+        let waits = |road: &Road| road.record.as_ref().is_some_and(|on| on.failed > 0);
+        !self.drains() && !self.lanes.values().any(|road| road.lane.is_full(limits)) && !self.lanes.values().all(waits)
     }
 
     /// Seals a record for each lane that has none on the road and has waited long enough or has enough.

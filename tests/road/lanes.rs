@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate::batch::Record;
+use tidegate::batch::{Record, Sealed, Sealer};
 use tidegate::queue::{Cursor, Cursors, ShedBefore, Span, StreamCursors};
 use tidegate::reading::Value;
+use tidegate::sink::stream::Stream;
 use tidegate::sink::{SendError, Sink};
 use tidegate_wire::Envelope;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::rig::{Answer, Rig, all_taken, assert_chained, gaps, missing, readings};
 use crate::support::TempDir;
@@ -63,6 +65,32 @@ async fn what_is_shed_is_counted_exactly_and_explained() {
         let gap = gaps(&records).iter().find(of_lane).unwrap()["to"].clone();
         assert_eq!(Value::from(first.envelope.prev.unwrap().1), gap);
     }
+}
+
+#[tokio::test]
+async fn nothing_is_read_ahead_while_what_is_on_the_road_does_not_get_through() {
+    let dir = TempDir::new("road-ahead");
+    let rig = Rig::new(&dir, 1, all_taken);
+    rig.commit_many((0..500).map(|_| ("a".to_owned(), "0".repeat(300)))).await;
+    rig.commit_many((0..500).map(|_| ("a".to_owned(), "1".repeat(300)))).await;
+    let delivery = rig.delivery();
+    let (limits, mut stream, now) = (delivery.limits, delivery.streams.readings, Instant::now());
+    let mut sealer = Sealer::new("gw".into(), 3).unwrap();
+    stream.gather(&limits, now).unwrap();
+    while stream.lanes[&0].lane.is_full(&limits) {
+        stream.lanes.get_mut(&0).unwrap().record = None;
+        assert!(matches!(stream.seal(&limits, &mut sealer, Duration::ZERO, now)[..], [Sealed::Record(_)]));
+    }
+    assert!(stream.has_more(&limits), "the test wants more than what was read");
+
+    let waits_for = |stream: &mut Stream, failed| {
+        stream.lanes.get_mut(&0).unwrap().record.as_mut().unwrap().failed = failed;
+        let before = stream.has_more(&limits);
+        stream.gather(&limits, now).unwrap();
+        (before, stream.has_more(&limits), stream.lanes[&0].lane.is_full(&limits))
+    };
+    assert_eq!(waits_for(&mut stream, 1), (false, false, false));
+    assert_eq!(waits_for(&mut stream, 0), (true, false, true));
 }
 
 #[tokio::test]

@@ -22,8 +22,8 @@ use bytes::Bytes;
 use super::{Generation, StoreError, io_error};
 
 /// The most bytes one value may have.
-pub const VALUE_MAX: usize = 15 * 1024;
-const SEGMENT: usize = 1 << 20;
+pub const VALUE_MAX: usize = 7_680;
+const SEGMENT: usize = 512 << 10;
 const _: () = assert!(17 * VALUE_MAX < SEGMENT / 4, "a leaf this large would go to blobs/, which sled does not sync");
 
 const HEAD: &[u8] = b"head";
@@ -232,7 +232,7 @@ mod tests {
         std::thread::scope(|threads| {
             for thread in 0..2_u64 {
                 // Something to flush makes closing slow.
-                let touch = move |n| open().append(&[(thread << 32 | n, vec![7; 8 << 10])]).unwrap();
+                let touch = move |n| open().append(&[(thread << 32 | n, vec![7; VALUE_MAX])]).unwrap();
                 threads.spawn(move || (0..200).for_each(touch));
             }
         });
