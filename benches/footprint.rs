@@ -3,7 +3,8 @@
 //! - start to first PUBACK: from the start of the process to the moment at which a message that waited at the broker is
 //!   acknowledged, so on stable storage; with an empty queue, and with ten million readings in it;
 //! - resident memory (`VmHWM`): at 1,000 readings/s of 200 devices through five windows, online, and offline with that
-//!   backlog in the queue and in front of the windows.
+//!   backlog in the queue and in front of the windows;
+//! - processor time a reading, online.
 //!
 //! The broker and the stream are the simulated ones; the gateway is the real binary on a real disk:
 //! `TIDEGATE_TEST_GATEWAY` names another than this build's, such as that of `cross/build`.
@@ -43,7 +44,8 @@ async fn main() -> anyhow::Result<()> {
     println!("start to first PUBACK, empty: {} (at most 150 ms)", starts(&place, &broker, &fleet).await?);
 
     let place = place.fresh().with_windows().with_endpoint(&stream.url());
-    println!("online, {DEVICES} devices, 1,000 readings/s, 5 windows: {} (at most 35 MB)", load(&place, &fleet).await?);
+    let (memory, processor) = load(&place, &fleet).await?;
+    println!("online, {DEVICES} devices, 1,000 readings/s, 5 windows: {memory} (at most 35 MB); {processor}");
 
     let place = place.fresh();
     place.start_and_subscribe().await?.stop()?;
@@ -52,7 +54,8 @@ async fn main() -> anyhow::Result<()> {
     println!("{BACKLOG} readings committed in {:.1} s", made.elapsed().as_secs_f64());
     println!("start to first PUBACK, with that backlog: {} (at most 400 ms)", starts(&place, &broker, &fleet).await?);
     let place = place.with_windows();
-    println!("the same load, with that backlog, offline: {} (at most 45 MB)", load(&place, &fleet).await?);
+    let (memory, _) = load(&place, &fleet).await?;
+    println!("the same load, with that backlog, offline: {memory} (at most 45 MB)");
     fs::remove_dir_all(&place.dir)?;
     Ok(())
 }
@@ -73,20 +76,25 @@ async fn starts(place: &Place, broker: &Broker, fleet: &Fleet) -> anyhow::Result
     Ok(format!("{} ms ({} to {})", took[STARTS / 2], took[0], took[STARTS - 1]))
 }
 
-/// Half a minute at full rate.
-async fn load(place: &Place, fleet: &Fleet) -> anyhow::Result<String> {
+/// Half a minute at full rate: what it takes of memory, and of the processor.
+async fn load(place: &Place, fleet: &Fleet) -> anyhow::Result<(String, String)> {
+    const TICKS: u64 = 6_000;
+    const READINGS_A_TICK: u64 = 5;
     let gateway = place.start_and_subscribe().await?;
+    let before = gateway.processor_time()?;
     let mut tick = tokio::time::interval(Duration::from_millis(5));
-    for n in 0..6_000 {
+    for n in 0..TICKS {
         tick.tick().await;
-        for device in 0..5 {
-            fleet.publish(n * 5 + device).await?;
+        for device in 0..READINGS_A_TICK {
+            fleet.publish(n * READINGS_A_TICK + device).await?;
         }
     }
+    let each = (gateway.processor_time()? - before) * 1e6 / (TICKS * READINGS_A_TICK) as f64;
     let peak = gateway.memory("VmHWM:")?;
     let (data, code) = (gateway.memory("RssAnon:")?, gateway.memory("RssFile:")?);
     gateway.stop()?;
-    Ok(format!("{peak:.1} MB at most; at the end {data:.1} of data, {code:.1} of code"))
+    let memory = format!("{peak:.1} MB at most; at the end {data:.1} of data, {code:.1} of code");
+    Ok((memory, format!("{each:.0} µs of processor time a reading")))
 }
 
 /// Commits a backlog as the gateway itself would have, a thousand readings a group.
@@ -247,6 +255,16 @@ impl Gateway {
         let line = status.lines().find_map(|line| line.strip_prefix(key));
         let kib = line.and_then(|line| line.split_ascii_whitespace().next()).unwrap_or_default().parse::<f64>()?;
         Ok(kib * 1024.0 / 1e6)
+    }
+
+    /// Seconds in which it ran, in user mode and in the kernel.
+    fn processor_time(&self) -> anyhow::Result<f64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
+        // proc_pid_stat(5): behind the name in brackets, the 14th and 15th of all.
+        let behind_name = stat.rsplit(')').next().unwrap_or_default();
+        let ticks = behind_name.split_ascii_whitespace().skip(11).take(2).map(str::parse::<u64>);
+        let ticks: u64 = ticks.sum::<Result<_, _>>()?;
+        Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
     }
 
     fn stop(mut self) -> anyhow::Result<()> {

@@ -21,7 +21,7 @@ const GONE: &str = "gone";
 const SHELF: &str = "damaged";
 const SHELF_MAX: usize = 8;
 const BALLAST: &str = "ballast";
-/// Room for opening three logs and what delivery reads: opening one takes up to a segment of 1 MiB.
+/// Room for opening three logs and what delivery reads: opening one takes up to a segment.
 const BALLAST_BYTES: u64 = 6 << 20;
 
 /// A data directory on a real disk.
