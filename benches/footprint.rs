@@ -7,13 +7,13 @@
 //! - processor time a reading, online.
 //!
 //! The broker and the stream are the simulated ones; the gateway is the real binary on a real disk:
-//! `TIDEGATE_TEST_GATEWAY` names another than this build's, such as that of `cross/build`.
+//! this build's, or the one that `TIDEGATE_TEST_GATEWAY` starts, such as that of `cross/build`.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,10 @@ use tidegate::queue::{Queue, SledStore, Store, generation_bytes};
 use tidegate::reading::{Micros, Reading, Series, Value};
 use tidegate::simulate::broker::Broker;
 use tidegate::simulate::stream::{Faults, Settings, Stream};
+
+#[path = "../tests/support/binary.rs"]
+mod binary;
+use binary::binary;
 
 const DEVICES: usize = 200;
 const BACKLOG: u64 = 10_000_000;
@@ -227,8 +231,7 @@ impl Place {
     fn start(&self) -> anyhow::Result<Gateway> {
         let config = self.dir.join("tidegate.toml");
         fs::write(&config, self.config())?;
-        let built = env!("CARGO_BIN_EXE_tidegate");
-        let mut command = Command::new(std::env::var("TIDEGATE_TEST_GATEWAY").as_deref().unwrap_or(built));
+        let mut command = binary();
         command.args(["run", "--log-level", "error", "-c"]).arg(&config).stdout(Stdio::null());
         command.env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "x");
         Ok(Gateway(command.spawn()?))

@@ -36,6 +36,13 @@ pub struct Reading {
     pub fields: Vec<(Arc<str>, Value)>,
 }
 
+/// What fields take in memory, bytes. Their names are shared.
+#[must_use]
+pub fn held_bytes(fields: &[(Arc<str>, Value)]) -> usize {
+    let text = |value: &Value| if let Value::Text(text) = value { text.len() } else { 0 };
+    size_of_val(fields) + fields.iter().map(|(_, value)| text(value)).sum::<usize>()
+}
+
 /// A value as itself, whatever the format.
 ///
 /// JSON has no word for what is not finite: there it becomes null.

@@ -3,7 +3,8 @@
 use serde_json::Value as Json;
 
 use crate::support::TempDir;
-use crate::support::gateway::{binary, tidegate};
+use crate::support::binary::binary;
+use crate::support::gateway::tidegate;
 use crate::support::mosquitto::Mosquitto;
 use crate::support::moto::Moto;
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tidegate_wire::{Row, Value};
 
 use super::{Identity, Limits, Record, Sealed, Sealer, partition_key};
-use crate::reading::Micros;
+use crate::reading::{Micros, held_bytes};
 
 /// Rows heavier than this together are never one body: it keeps memory and the body's cap.
 const WEIGHT_MAX: usize = 12 << 20;
@@ -234,11 +234,9 @@ fn weight(row: &Row) -> usize {
     8 + row.fields.iter().map(|(_, value)| field(value)).sum::<usize>()
 }
 
-/// About what a row takes in memory. Names and series are shared.
+/// About what a row takes in memory. Its series is shared.
 fn held(row: &Row) -> usize {
-    let text = |value: &Value| if let Value::Text(text) = value { text.len() } else { 0 };
-    let fields = row.fields.iter().map(|(_, value)| size_of::<(Arc<str>, Value)>() + text(value));
-    size_of::<(Row, Micros)>() + fields.sum::<usize>()
+    size_of::<(Row, Micros)>() + held_bytes(&row.fields)
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ pub use self::topic::{Pattern, TemplateError};
 use self::gather::{Gather, Told};
 use self::places::{PlaceId, Places};
 use self::sparkplug::Births;
-use crate::reading::{Micros, Reading, Series, Value};
+use crate::reading::{Micros, Reading, Series, held_bytes};
 use crate::source::{Delivery, Reason, Rejected};
 
 /// Levels of objects and arrays in one reading.
@@ -259,9 +259,7 @@ impl Pass<'_> {
 /// What a delivery takes in memory: the payload, which rejects share, and what was made of it.
 fn weight(payload: &Bytes, delivery: &Delivery) -> usize {
     let readings = delivery.readings.len() * size_of::<Reading>();
-    let text = |value: &Value| if let Value::Text(text) = value { text.len() } else { 0 };
-    let field = |(_, value): &(Arc<str>, Value)| size_of::<(Arc<str>, Value)>() + text(value);
-    let fields: usize = delivery.readings.iter().flat_map(|reading| &reading.fields).map(field).sum();
+    let fields: usize = delivery.readings.iter().map(|reading| held_bytes(&reading.fields)).sum();
     let rejects: usize = delivery.rejects.iter().map(|rejected| size_of::<Rejected>() + rejected.detail.len()).sum();
     payload.len() + readings + fields + rejects
 }

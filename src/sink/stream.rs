@@ -1,9 +1,10 @@
 //! One stream on its way out: its log, the reader in it, and its lanes.
 //!
 //! A stream reads its log once and hands each entry to the lane its device belongs to. It reads ahead until some
-//! lane has a record's worth, no further, and not while nothing gets through: memory is bounded by that. When the number of lanes was changed, the new
-//! lanes open at the offset that was current then, after the earlier ones have drained. Where only rows are wanted,
-//! it reads up to the offset where that began; what follows is passed unread once it is folded.
+//! lane has a record's worth, no further, and not while nothing gets through: memory is bounded by that. When the
+//! number of lanes was changed, the new lanes open at the offset that was current then, after the earlier ones have
+//! drained. Where only rows are wanted, it reads up to the offset where that began; what follows is passed unread once
+//! it is folded.
 //!
 //! Invariants: a cursor stands at the first entry of its lane that is not settled; a generation is released only
 //! when every lane has passed it and the cursors that say so are on stable storage.

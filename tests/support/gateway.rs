@@ -3,23 +3,14 @@
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::TempDir;
+use super::binary::binary;
 
 /// The longest anything in a test is waited for.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The binary under test: the one that cargo built, unless `TIDEGATE_TEST_GATEWAY` has the words that start another,
-/// such as `qemu-aarch64-static -L /usr/aarch64-linux-gnu tidegate`.
-pub fn binary() -> Command {
-    let other = std::env::var("TIDEGATE_TEST_GATEWAY").unwrap_or_default();
-    let mut words = other.split_whitespace();
-    let mut command = Command::new(words.next().unwrap_or(env!("CARGO_BIN_EXE_tidegate")));
-    command.args(words);
-    command
-}
 
 /// A gateway's configuration and data directory, and the process while it runs.
 pub struct TestGateway {

@@ -1,5 +1,6 @@
 //! What several tests need.
 
+pub mod binary;
 pub mod gateway;
 pub mod lossy;
 pub mod mosquitto;

@@ -8,7 +8,7 @@ mod sparkplug;
 
 use super::*;
 use crate::config::Subscription;
-use crate::reading::Micros;
+use crate::reading::{Micros, Value};
 
 fn subscription(format: Format) -> Subscription {
     Subscription {
