@@ -1,8 +1,9 @@
 //! One reading under construction. A format walks its payload and puts each scalar under the name that its path
 //! spells; what is the time or the device is taken aside, the limits are kept, and nothing is built in between.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+
+use foldhash::{HashMap, HashMapExt, HashSet};
 
 use super::time::{self, TimeFault};
 use super::{Fault, MAX_FIELDS, MAX_NAME_BYTES, Payload, TimeUnit};
@@ -206,22 +207,31 @@ impl Gather {
 }
 
 /// The value, should it and its name be within the limits.
+#[inline]
 fn checked(name: &str, value: Scalar<'_>) -> Result<Value, Fault> {
     if name.len() > MAX_NAME_BYTES {
-        let name = Scalar::Text(name).shown();
-        return Err(Fault::value(format!("the field name {name} is longer than {MAX_NAME_BYTES} bytes")));
+        return Err(too_long(name));
     }
     Ok(match value {
         Scalar::Bool(b) => Value::Bool(b),
         Scalar::I64(n) => Value::I64(n),
         Scalar::U64(n) => Value::from(n),
         Scalar::F64(n) if n.is_finite() => Value::F64(n),
-        Scalar::F64(n) => {
-            let name = Scalar::Text(name).shown();
-            return Err(Fault::value(format!("{name} is {n}, not a finite number")));
-        }
+        Scalar::F64(n) => return Err(not_finite(name, n)),
         Scalar::Text(text) => Value::Text(text.into()),
     })
+}
+
+#[cold]
+fn too_long(name: &str) -> Fault {
+    let name = Scalar::Text(name).shown();
+    Fault::value(format!("the field name {name} is longer than {MAX_NAME_BYTES} bytes"))
+}
+
+#[cold]
+fn not_finite(name: &str, n: f64) -> Fault {
+    let name = Scalar::Text(name).shown();
+    Fault::value(format!("{name} is {n}, not a finite number"))
 }
 
 /// Of equal names the last one wins, in the place of the first.

@@ -209,10 +209,12 @@ impl Pass<'_> {
     fn nested(&mut self, shape: Result<Shape<'_>, Fault>, one: Walk, element: Walk) {
         match shape {
             Ok(Shape::One(bytes)) => {
+                self.delivery.readings.reserve_exact(1);
                 let outcome = one(bytes, self.gather);
                 self.take(outcome, bytes);
             }
             Ok(Shape::Many(elements)) => {
+                self.delivery.readings.reserve_exact(elements.len());
                 for (index, bytes) in elements.iter().enumerate() {
                     let outcome = element(bytes, self.gather).map_err(|fault| Fault {
                         detail: format!("element {} of {}: {}", index + 1, elements.len(), fault.detail),

@@ -3,8 +3,9 @@
 //! Device: the template's level > the payload's field > the device of the port, or the whole topic; an empty one does
 //! not count. Places and series are remembered, so that the next message from the same place allocates neither.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use foldhash::{HashMap, HashMapExt};
 
 use super::topic::Pattern;
 use crate::reading::Series;

@@ -3,7 +3,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use aws_config::{BehaviorVersion, Region};
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::types::ShardIteratorType;
 use bytes::Bytes;
@@ -13,6 +12,7 @@ use anyhow::Context;
 
 use super::stream::{Counts, Record, Stream};
 use crate::reading::Micros;
+use crate::sink::aws;
 use crate::sink::kinesis::sentence;
 
 /// AWS allows five reads a second and shard.
@@ -69,7 +69,7 @@ pub struct Real {
 
 impl Real {
     pub async fn open(endpoint: &str, stream: &str, region: &str, gateway: &str) -> anyhow::Result<Self> {
-        let loader = aws_config::defaults(BehaviorVersion::latest()).region(Region::new(region.to_owned()));
+        let loader = aws::defaults(region);
         let client = Client::new(&loader.endpoint_url(endpoint).load().await);
         let not_read = || {
             format!(

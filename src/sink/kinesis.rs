@@ -3,16 +3,16 @@
 
 use std::sync::Arc;
 
+use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region, retry::RetryConfig};
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::error::SdkError;
 use aws_sdk_kinesis::operation::put_records::PutRecordsError;
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::PutRecordsRequestEntry;
 
-use super::{Outcome, SendError, Sink};
+use super::{Outcome, SendError, Sink, aws};
 use crate::batch::Record;
 use crate::config;
 use crate::metrics::Metrics;
@@ -32,8 +32,7 @@ impl Kinesis {
             .connect_timeout(link.connect_timeout)
             .operation_timeout(link.request_timeout)
             .build();
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .region(Region::new(kinesis.region.clone()))
+        let mut loader = aws::defaults(&kinesis.region)
             .retry_config(RetryConfig::disabled())
             // A cellular link may well stand still for five seconds: `request_timeout` says what is too long.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())

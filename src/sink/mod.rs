@@ -6,6 +6,7 @@
 //!                                     └──── again ◀───────┘ after a pause, the same bytes
 //! ```
 
+pub mod aws;
 pub mod delivery;
 pub mod kinesis;
 pub mod losses;
