@@ -247,6 +247,7 @@ impl Log {
         });
         match read {
             Err(StoreError::Damaged { why, .. }) => Ok(Found::Damaged(why)),
+            Err(StoreError::Missing { .. }) => Ok(Found::Empty),
             Err(error) => Err(error),
             Ok((_, _, false)) => Ok(Found::Empty),
             Ok((generation, head, true)) => match head.and_then(|bytes| Head::read(&bytes)) {

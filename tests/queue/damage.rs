@@ -9,8 +9,8 @@ use tidegate::queue::files::Mark;
 use tidegate::queue::{Appenders, Cursors, Queue, SledStore, Store, dead};
 
 use super::{Told, at_second, entry, letter, noise, stamp, told, writer};
-use crate::support::TempDir;
 use crate::support::lossy::{LossyStore, Survives};
+use crate::support::{TempDir, copy_all};
 
 const LOG: &str = "readings";
 const GENERATION: u64 = 20_000;
@@ -226,14 +226,6 @@ fn sled_directory() -> (TempDir, Vec<Told>) {
     (dir, all)
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let (path, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
-        if path.is_dir() { copy(&path, &to) } else { fs::copy(&path, &to).map(drop).unwrap() }
-    }
-}
-
 /// Spoils a file of a generation, and says how.
 fn spoil(file: &Path, random: &mut fastrand::Rng) -> String {
     let mut bytes = fs::read(file).unwrap();
@@ -272,7 +264,7 @@ fn whatever_byte_of_a_generation_rots_the_rest_is_read_and_the_gap_is_named() {
     for seed in 0..24 {
         let mut random = fastrand::Rng::with_seed(seed);
         let dir = TempDir::new("queue-rotten");
-        copy(&template.path, &dir.path);
+        copy_all(&template.path, &dir.path);
         let mut generations: Vec<_> =
             fs::read_dir(dir.path.join(LOG)).unwrap().map(|entry| entry.unwrap().path()).collect();
         generations.sort();

@@ -1,10 +1,11 @@
-//! The queue on its own: a model in lockstep, damage, the writer, and what really reaches the disk.
+//! The queue on its own: a model in lockstep, damage, the writer, and what really reaches the disk, or does not.
 
 mod damage;
 mod disk;
 mod full;
 mod model;
 mod retention;
+mod syscalls;
 mod traced;
 mod writer;
 

@@ -12,7 +12,7 @@ use tidegate::queue::files::Mark;
 use tidegate::queue::retention::Retention;
 use tidegate::queue::writer::{Options, StoreState};
 use tidegate::queue::{
-    Entry, FoldCommit, Letter, Queue, Reader, Request, ShedBefore, Step, Store, StoreError, Writer, dead,
+    Entry, FoldCommit, Letter, OpenError, Queue, Reader, Request, ShedBefore, Step, Store, StoreError, Writer, dead,
 };
 use tidegate::reading::{Micros, Reading};
 use tidegate::source::{Delivery, Inbox, Reason, Receipt, Rejected};
@@ -30,14 +30,14 @@ const MAX_BYTES: u64 = 1 << 20;
 /// A writer at work, and all that others have of it.
 pub struct Rig {
     pub inbox: Inbox,
-    requests: mpsc::Sender<Request>,
+    pub requests: mpsc::Sender<Request>,
     pub queue: Queue,
     /// Whether a window is open.
     open: watch::Sender<bool>,
     shed_before: watch::Receiver<ShedBefore>,
     state: watch::Receiver<StoreState>,
     metrics: Arc<Metrics>,
-    writer: JoinHandle<Result<(), StoreError>>,
+    pub writer: JoinHandle<Result<(), StoreError>>,
 }
 
 pub fn options() -> Options {
@@ -52,7 +52,16 @@ pub fn options() -> Options {
 
 /// Starts a writer and waits until it has committed its start.
 pub async fn start(store: Arc<dyn Store>, options: Options) -> Rig {
-    let (queue, appenders) = Queue::open(store.clone(), at_second(1), GENERATION).unwrap();
+    let rig = begin(store, options, MAX_BYTES).unwrap();
+    let (mut durable, before) = (rig.queue.readings.watch(), rig.queue.mark.readings.offset);
+    let begun = durable.wait_for(|durable| durable.offset > before);
+    timeout(PATIENCE, begun).await.expect("the writer begins").unwrap();
+    rig
+}
+
+/// Starts a writer, which may fail, for a queue that is full at so many bytes.
+pub fn begin(store: Arc<dyn Store>, options: Options, max_bytes: u64) -> Result<Rig, OpenError> {
+    let (queue, appenders) = Queue::open(store.clone(), at_second(1), GENERATION)?;
     let clock = Clock::hand(Micros(1_800_000_000_000_000));
     let (inbox, items) = Inbox::new(1_000, 1 << 20, clock.clone());
     let (requests, asked) = mpsc::channel(4);
@@ -69,18 +78,15 @@ pub async fn start(store: Arc<dyn Store>, options: Options) -> Rig {
         open_windows,
         shed_before,
         state,
-        retention: Retention::new(store, MAX_BYTES, 0, GENERATION),
+        retention: Retention::new(store, max_bytes, 0, GENERATION),
         options,
         clock,
         boot: "boot".into(),
         mark: queue.mark,
         metrics: metrics.clone(),
     };
-    let mut durable = queue.readings.watch();
     let writer = tokio::spawn(writer.run());
-    let begun = durable.wait_for(|durable| durable.offset > queue.mark.readings.offset);
-    timeout(PATIENCE, begun).await.expect("the writer begins").unwrap();
-    Rig { inbox, requests, queue, open, shed_before: shed_asked, state: said, metrics, writer }
+    Ok(Rig { inbox, requests, queue, open, shed_before: shed_asked, state: said, metrics, writer })
 }
 
 pub fn delivery(text: &str) -> Delivery {

@@ -29,6 +29,9 @@ const _: () = assert!(17 * VALUE_MAX < SEGMENT / 4, "a leaf this large would go 
 const HEAD: &[u8] = b"head";
 /// How long whoever had it open before may take to let go: sled closes in the background.
 const LET_GO: Duration = Duration::from_secs(5);
+/// How often a generation that the disk fails to give is asked for: what fails once may be the bus, and a generation that
+/// is put aside is put aside for good.
+const TRIES: u32 = 3;
 
 pub struct SledGeneration {
     /// `None` only while it is dropped.
@@ -50,14 +53,19 @@ impl SledGeneration {
     /// Opens one that is there; sled by itself would make a new one of what is missing.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join("db");
-        if !path.exists() {
-            return Err(StoreError::Damaged { path, why: "the file is missing".to_owned() });
+        if !path.try_exists().map_err(io_error("cannot look for", &path))? {
+            return Err(StoreError::Missing { path });
         }
         // On a full disk sled leaves an empty snapshot behind, and then takes the whole database for corrupt.
         remove_snapshots(dir, ".generating")?;
         let until = Instant::now() + LET_GO;
+        let mut tries = 0;
         loop {
-            match reading(guard(dir, || config(dir).open())) {
+            tries += 1;
+            let opened = guard(dir, || config(dir).open());
+            let again = tries < TRIES && matches!(&opened, Err(StoreError::Io { source, .. }) if is_eio(source));
+            match reading(opened) {
+                _ if again => {}
                 Err(StoreError::Io { source, .. }) if is_locked(&source) && Instant::now() < until => {
                     std::thread::sleep(Duration::from_millis(2));
                 }
@@ -179,13 +187,16 @@ fn reading<T>(read: Result<T, StoreError>) -> Result<T, StoreError> {
     use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
     read.map_err(|error| match error {
         StoreError::Io { path, source, .. }
-            if matches!(source.kind(), InvalidData | InvalidInput | UnexpectedEof)
-                || source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) =>
+            if matches!(source.kind(), InvalidData | InvalidInput | UnexpectedEof) || is_eio(&source) =>
         {
             StoreError::Damaged { path, why: source.to_string() }
         }
         error => error,
     })
+}
+
+fn is_eio(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
 fn is_locked(error: &io::Error) -> bool {

@@ -29,6 +29,9 @@ pub enum StoreError {
     /// What is there cannot be trusted.
     #[error("{path} is damaged: {why}")]
     Damaged { path: PathBuf, why: String },
+    /// A generation has no content: its making was cut short, or it was lost.
+    #[error("{path} is missing")]
+    Missing { path: PathBuf },
 }
 
 /// The disk a data directory is on, bytes.

@@ -1,6 +1,6 @@
 //! Text to syntax tree, and the places of words that the tree does not keep.
 
-use sqlparser::ast::{Query, Spanned};
+use sqlparser::ast::{Ident, Query, Spanned};
 use sqlparser::dialect::Dialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
@@ -62,6 +62,12 @@ impl Words {
     pub fn of(&self, node: &impl Spanned) -> Location {
         let start = node.span().start;
         if start.line == 0 { self.start() } else { start }
+    }
+
+    /// Where the name of an expression stands, or else the expression: the crate drops the place of a name in single
+    /// quotes.
+    pub fn named(&self, name: &Ident, expr: &impl Spanned) -> Location {
+        if name.span.start.line == 0 { self.of(expr) } else { name.span.start }
     }
 
     fn start(&self) -> Location {

@@ -147,7 +147,7 @@ impl<'a> Planner<'a> {
         for item in &select.projection {
             let (ast, name, at) = match item {
                 SelectItem::UnnamedExpr(ast) => (ast, name(ast), self.words.of(ast)),
-                SelectItem::ExprWithAlias { expr, alias } => (expr, alias.value.clone(), alias.span.start),
+                SelectItem::ExprWithAlias { expr, alias } => (expr, alias.value.clone(), self.words.named(alias, expr)),
                 other => {
                     let at = self.words.of(other);
                     self.fault(at, "SELECT * has no meaning in a window", "name the keys and aggregates to be shown");

@@ -155,6 +155,10 @@ const COLUMNS_AND_AGGREGATES: &Refusals = &[
         "1:26: two columns are called `avg_x`; give one another name with AS",
     ),
     (
+        "SELECT device, COUNT(*) 'device' FROM readings GROUP BY device, {T}",
+        "1:16: two columns are called `device`; give one another name with AS",
+    ),
+    (
         "SELECT device FROM readings WHERE COUNT(*) > 3 GROUP BY device, {T}",
         "1:35: COUNT is an aggregate in WHERE, which sees single rows; conditions on groups stand in HAVING",
     ),
