@@ -1,6 +1,7 @@
 //! One test binary.
 
 mod cloud;
+mod disk;
 mod door;
 mod faults;
 mod firmware;

@@ -1,43 +1,12 @@
 //! A disk that is really full: a small one of its own, filled to the last block.
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 use tidegate::queue::{Appenders, Queue, SledStore, Store, StoreError};
 
 use super::{at_second, entry, noise, stamp, told};
 use crate::support::TempDir;
-
-/// A disk in memory; gone with the test.
-struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    /// `None` where this user may not mount anything.
-    fn new(size: &str) -> Option<Self> {
-        let dir = TempDir::new("queue-full");
-        let size = format!("size={size}");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&dir.path).output();
-        if mounted.is_ok_and(|mounted| mounted.status.success()) {
-            return Some(Self(dir));
-        }
-        eprintln!("SKIPPED: only root may mount a small disk");
-        None
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0.path).status();
-    }
-}
-
-fn fill(path: &Path) {
-    let mut file = File::create(path).unwrap();
-    while file.write_all(&[7; 4096]).is_ok() {}
-}
+use crate::support::disk::SmallDisk;
 
 fn open(store: &Arc<dyn Store>) -> (Queue, Appenders) {
     Queue::open(store.clone(), at_second(1), 1 << 20).unwrap()
@@ -45,8 +14,9 @@ fn open(store: &Arc<dyn Store>) -> (Queue, Appenders) {
 
 #[test]
 fn on_a_full_disk_a_write_fails_cleanly_and_the_next_start_finds_all_that_was_synced() {
-    let Some(disk) = SmallDisk::new("24m") else { return };
-    let data = disk.0.path.join("data");
+    let dir = TempDir::new("queue-full");
+    let Some(disk) = SmallDisk::new(&dir.path, 32) else { return };
+    let data = disk.root.join("data");
     let store: Arc<dyn Store> = Arc::new(SledStore::open(&data).unwrap());
     let (queue, mut appenders) = open(&store);
     store.take_ballast().unwrap();
@@ -58,8 +28,7 @@ fn on_a_full_disk_a_write_fails_cleanly_and_the_next_start_finds_all_that_was_sy
         Ok(())
     };
     (0..50).for_each(|_| commit(&mut appenders).unwrap());
-    let filler = disk.0.path.join("filler");
-    fill(&filler);
+    disk.fill();
     let refused = (0..200).find_map(|_| commit(&mut appenders).err()).expect("the disk is full");
     assert!(matches!(refused, StoreError::DiskFull { .. }), "{refused}");
     drop((queue, appenders));
@@ -77,7 +46,7 @@ fn on_a_full_disk_a_write_fails_cleanly_and_the_next_start_finds_all_that_was_sy
     assert!((synced..=synced + 1).contains(&there), "{there} of {synced}");
     drop((queue, appenders));
 
-    fs::remove_file(filler).unwrap();
+    disk.free();
     let (queue, mut appenders) = open(&store);
     appenders.readings.append(1, stamp(), vec![entry(&noise(there, 30_000))]).unwrap();
     appenders.readings.sync().unwrap();

@@ -1,6 +1,7 @@
 //! What several tests need.
 
 pub mod binary;
+pub mod disk;
 pub mod gateway;
 pub mod lossy;
 pub mod mosquitto;
