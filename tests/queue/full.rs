@@ -55,3 +55,17 @@ fn on_a_full_disk_a_write_fails_cleanly_and_the_next_start_finds_all_that_was_sy
     assert!(data.join("ballast").exists());
     assert!(!data.join("damaged").exists());
 }
+
+#[test]
+fn on_a_full_disk_what_makes_room_has_the_ballast() {
+    let dir = TempDir::new("queue-ballast");
+    let Some(disk) = SmallDisk::new(&dir.path, 32) else { return };
+    let store: Arc<dyn Store> = Arc::new(SledStore::open(&disk.root.join("data")).unwrap());
+    let (_queue, mut appenders) = open(&store);
+    store.take_ballast().unwrap();
+    disk.fill();
+    let refused = appenders.dead.rotate().unwrap_err();
+    assert!(matches!(refused, StoreError::DiskFull { .. }), "{refused}");
+    store.drop_ballast().unwrap();
+    appenders.readings.rotate().unwrap();
+}

@@ -212,6 +212,10 @@ impl Store for LossyStore {
         Ok(self.faults.lock().unwrap().disk)
     }
 
+    fn drop_ballast(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn take_ballast(&self) -> Result<(), StoreError> {
         self.faults.lock().unwrap().ballast = true;
         Ok(())

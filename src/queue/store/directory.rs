@@ -55,20 +55,6 @@ impl SledStore {
         sync_directory(&self.root)?;
         Ok(self.mark.get_or_init(|| file))
     }
-
-    /// Gives the room back that was kept for this moment.
-    fn drop_ballast(&self) -> Result<(), StoreError> {
-        if self.disk()?.free >= BALLAST_BYTES {
-            return Ok(());
-        }
-        let path = self.root.join(BALLAST);
-        match fs::remove_file(&path) {
-            Ok(()) => tracing::warn!(path = %path.display(), "the disk is full; the ballast is dropped"),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(io_error("cannot remove", &path)(error)),
-        }
-        Ok(())
-    }
 }
 
 impl Store for SledStore {
@@ -189,6 +175,19 @@ impl Store for SledStore {
             Err(StoreError::DiskFull { .. }) => fs::remove_file(&path).map_err(io_error("cannot remove", &path)),
             taken => taken,
         }
+    }
+
+    fn drop_ballast(&self) -> Result<(), StoreError> {
+        if self.disk()?.free >= BALLAST_BYTES {
+            return Ok(());
+        }
+        let path = self.root.join(BALLAST);
+        match fs::remove_file(&path) {
+            Ok(()) => tracing::warn!(path = %path.display(), "the disk is full; the ballast is dropped"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io_error("cannot remove", &path)(error)),
+        }
+        Ok(())
     }
 }
 

@@ -67,6 +67,8 @@ pub trait Store: Send + Sync {
     fn disk(&self) -> Result<Disk, StoreError>;
     /// Takes the room that a start on a full disk will need, where the disk has it to spare.
     fn take_ballast(&self) -> Result<(), StoreError>;
+    /// Gives that room back where the disk is really full: for a start, or for what makes room.
+    fn drop_ballast(&self) -> Result<(), StoreError>;
 }
 
 /// A row of chunks by rising number.

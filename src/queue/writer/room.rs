@@ -7,6 +7,10 @@ impl Writer {
     /// Looks whether there is room, and where it gets tight asks delivery to give up the oldest generation.
     pub(super) fn make_room(&mut self) -> Result<Room, StoreError> {
         let mut room = self.retention.look()?;
+        if room == Room::Full {
+            // What makes room needs some: a gap record, or a generation that follows the one to be let go.
+            self.store.drop_ballast()?;
+        }
         if room > Room::Enough && self.options.when_full == WhenFull::ShedOldest {
             self.retention.forget();
             room = self.retention.look()?;
