@@ -28,6 +28,7 @@ pub mod chunk;
 pub mod cursors;
 pub mod dead;
 pub mod entry;
+pub mod export;
 pub mod files;
 pub mod log;
 pub mod look;
@@ -36,6 +37,7 @@ mod recover;
 pub mod retention;
 mod seal;
 pub mod store;
+pub mod verify;
 pub mod writer;
 
 use std::sync::Arc;
@@ -43,10 +45,11 @@ use std::sync::Arc;
 pub use checkpoint::{Checkpoints, FoldCommit, Restored};
 pub use cursors::{Cursor, Cursors, Span, StreamCursors};
 pub use entry::{Entry, Group, Letter};
+pub use export::Export;
 pub use files::{Identity, Lock, OpenError};
 pub use log::{Log, Place};
 pub use reader::{Reader, Step};
-pub use store::{SledStore, Store, StoreError};
+pub use store::{CopyStore, SledStore, Store, StoreError};
 pub use writer::{Appenders, Request, ShedBefore, Writer};
 
 use crate::clock::Now;
