@@ -226,7 +226,7 @@ fn sled_directory() -> (TempDir, Vec<Told>) {
     (dir, all)
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let (path, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
@@ -235,7 +235,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Spoils a file of a generation, and says how.
-fn spoil(file: &Path, random: &mut fastrand::Rng) -> String {
+pub fn spoil(file: &Path, random: &mut fastrand::Rng) -> String {
     let mut bytes = fs::read(file).unwrap();
     // sled writes a whole segment ahead: what is behind the data is zeros, and spoiling those is nothing.
     let used = bytes.iter().rposition(|byte| *byte != 0).unwrap_or_default();

@@ -3,9 +3,11 @@
 mod damage;
 mod disk;
 mod full;
+mod golden;
 mod model;
 mod retention;
 mod traced;
+mod verify;
 mod writer;
 
 use std::sync::Arc;

@@ -1,0 +1,339 @@
+//! `queue verify` finds what is damaged, `queue export` saves the rest, and neither changes a byte: the real binary on
+//! directories that were spoiled.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+use tidegate::queue::files::VERSION;
+use tidegate::queue::verify::Report;
+use tidegate::queue::{Lock, Queue, SledStore, Store};
+
+use super::damage::{copy, spoil};
+use super::disk::contents;
+use super::golden::{READINGS, unpack};
+use super::{at_second, entry, noise, stamp};
+use crate::support::TempDir;
+use crate::support::binary::binary;
+
+/// What a command said, and its exit code.
+struct Said {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Said {
+    fn json(&self) -> Json {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {} {}", self.stdout, self.stderr))
+    }
+
+    fn lines(&self) -> Vec<Json> {
+        self.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The entries on stdout, by offset.
+    fn entries(&self) -> BTreeMap<u64, Json> {
+        let lines = self.lines();
+        let entries: BTreeMap<_, _> =
+            lines.iter().map(|line| (line["offset"].as_u64().unwrap(), line.clone())).collect();
+        assert!(entries.values().eq(&lines), "in rising order, none twice");
+        entries
+    }
+
+    /// The offsets that stderr says are missing.
+    fn missing(&self) -> Vec<u64> {
+        let ranges = self.stderr.lines().filter_map(|line| {
+            let (from, to) =
+                line.strip_prefix("tidegate: offsets ")?.strip_suffix(" are missing")?.split_once(" to ")?;
+            Some(from.parse().unwrap()..=to.parse().unwrap())
+        });
+        ranges.flatten().collect()
+    }
+}
+
+/// `tidegate queue …` on a directory, which it leaves as it is; nor does it leave anything in the temporary one.
+fn queue(args: &[&str], dir: &Path) -> Said {
+    let scratch = TempDir::new("queue-scratch");
+    let before = contents(dir);
+    let mut command = binary();
+    command.arg("queue").args(args).arg("--data-dir").arg(dir).env("TMPDIR", &scratch.path);
+    let output = command.output().unwrap();
+    assert!(contents(dir) == before, "{args:?} has written");
+    assert_eq!(fs::read_dir(&scratch.path).unwrap().count(), 0, "{args:?} left copies behind");
+    let [stdout, stderr] = [output.stdout, output.stderr].map(|said| String::from_utf8(said).unwrap());
+    assert!(!stderr.contains("panicked"), "{args:?}: {stderr}");
+    Said { code: output.status.code(), stdout, stderr }
+}
+
+/// The offsets that a report of `verify --json` says are missing in a log.
+fn missing(report: &Json, log: &str) -> Vec<u64> {
+    let log = report["logs"].as_array().unwrap().iter().find(|about| about["log"] == log).unwrap();
+    let faults = log["faults"].as_array().unwrap().iter().map(|fault| &fault["missing"]);
+    let ranges = faults.filter(|missing| !missing.is_null());
+    ranges.flat_map(|missing| missing["from"].as_u64().unwrap()..=missing["to"].as_u64().unwrap()).collect()
+}
+
+fn generations(dir: &Path) -> Vec<PathBuf> {
+    let mut all: Vec<_> = fs::read_dir(dir.join("readings")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    all.sort();
+    all
+}
+
+/// The head record of a generation is spoiled, and its chunks are not.
+fn behead(dir: &Path, number: u32) {
+    let store = SledStore::open(dir).unwrap();
+    let mut chunks = Vec::new();
+    {
+        let generation = store.open("readings", number).unwrap();
+        let mut at = 0;
+        while let Some(chunk) = generation.next(at).unwrap() {
+            chunks.push((chunk, generation.get(chunk).unwrap().unwrap().to_vec()));
+            at = chunk + 1;
+        }
+    }
+    store.remove("readings", number).unwrap();
+    let made = store.create("readings", number, b"rotten").unwrap();
+    made.append(&chunks).unwrap();
+    made.sync().unwrap();
+}
+
+#[test]
+fn what_is_whole_is_said_to_be_sound_and_is_exported_as_it_was() {
+    let dir = unpack(VERSION);
+    let said = queue(&["verify"], &dir.path);
+    assert_eq!((said.code, &*said.stderr), (Some(0), ""));
+    assert!(
+        said.stdout.ends_with("Sound: all that was committed and is kept is there and whole.\n"),
+        "{}",
+        said.stdout
+    );
+    let report = queue(&["verify", "--json"], &dir.path).json();
+    assert_eq!((&report["sound"], &report["missing"], &report["damaged"]), (&json!(true), &json!(0), &json!([])));
+    assert_eq!(report["logs"][0]["entries"], READINGS + 1);
+
+    let said = queue(&["export"], &dir.path);
+    assert_eq!((said.code, &*said.stderr), (Some(0), ""));
+    let entries = said.entries();
+    assert_eq!(entries.len() as u64, READINGS + 1);
+    let first = json!({
+        "epoch": 1, "offset": 1, "time": "2027-01-15T07:59:59.000000Z", "received": "2027-01-15T08:00:00.000000Z",
+        "source": "plant", "device": "d0", "tags": { "hall": "north" },
+        "fields": { "temp": 0.25, "count": 0, "ticks": u64::MAX, "on": false, "note": noise(0, 900) },
+    });
+    assert_eq!(entries[&1], first);
+    let peeked = queue_peek(&dir.path);
+    assert!(peeked.iter().eq(entries.values()), "`peek` shows the same");
+
+    let file = dir.path.with_extension("ndjson");
+    let said = queue(&["export", "-o", file.to_str().unwrap(), "--from", "20"], &dir.path);
+    assert_eq!((said.code, &*said.stdout, &*said.stderr), (Some(0), "", ""));
+    let written = fs::read_to_string(&file).unwrap();
+    fs::remove_file(file).unwrap();
+    assert_eq!(written.lines().count() as u64, READINGS + 1 - 20);
+    assert_eq!(*queue(&["export", "--undelivered"], &dir.path).entries().first_key_value().unwrap().0, 9);
+}
+
+fn queue_peek(dir: &Path) -> Vec<Json> {
+    let output = binary().args(["queue", "peek", "-n", "1000", "--from", "0", "--data-dir"]).arg(dir).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn every_log_can_be_exported() {
+    let dir = unpack(VERSION);
+    let rows = queue(&["export", "--log", "rows"], &dir.path).lines();
+    assert_eq!(rows.iter().map(|row| &row["fields"]["n"]).collect::<Vec<_>>(), [0, 1, 2]);
+    assert!(rows.iter().all(|row| row["window"] == "climate_1m"), "{rows:?}");
+    let notes = queue(&["export", "--log", "notes"], &dir.path).lines();
+    assert_eq!(notes[0]["fields"]["text"], "gap");
+    let letters = queue(&["export", "--log", "dead"], &dir.path);
+    let details: Vec<_> = letters.lines().iter().map(|letter| letter["detail"].clone()).collect();
+    assert_eq!(
+        (letters.code, details),
+        (Some(0), vec![json!("not JSON"), json!("not JSON either")]),
+        "without the purged"
+    );
+}
+
+#[test]
+fn whatever_rots_in_a_generation_is_found_and_the_rest_is_saved() {
+    let whole = unpack(VERSION);
+    let all = queue(&["export"], &whole.path).entries();
+    let mut found = 0;
+    for seed in 0..20 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let dir = TempDir::new("queue-verify");
+        copy(&whole.path, &dir.path);
+        let generations = generations(&dir.path);
+        let how = spoil(&generations[random.usize(..generations.len())].join("db"), &mut random);
+        let report = queue(&["verify", "--json"], &dir.path);
+        let saved = queue(&["export"], &dir.path);
+        let entries = saved.entries();
+        let lost: Vec<_> = all.keys().copied().filter(|offset| !entries.contains_key(offset)).collect();
+        assert!(entries.iter().all(|(offset, entry)| all[offset] == *entry), "seed {seed}, {how}: another entry");
+        assert_eq!(saved.missing(), lost, "seed {seed}, {how}: {}", saved.stderr);
+        let named = missing(&report.json(), "readings");
+        assert!(lost.iter().all(|offset| named.contains(offset)), "seed {seed}, {how}: {lost:?} of {named:?}");
+        // What cannot be read as a whole may be saved all the same.
+        let damaged = !named.is_empty();
+        assert_eq!(
+            (report.code, saved.code),
+            if damaged { (Some(1), Some(1)) } else { (Some(0), Some(0)) },
+            "seed {seed}, {how}"
+        );
+        assert_eq!(report.json()["sound"], !damaged, "seed {seed}, {how}");
+        found += u32::from(damaged);
+    }
+    assert!(found >= 10, "hardly anything was spoiled: {found}");
+}
+
+#[test]
+fn the_rest_of_a_generation_that_lost_its_head_is_saved_before_a_start_and_after() {
+    let dir = unpack(VERSION);
+    let all = queue(&["export"], &dir.path).entries();
+    behead(&dir.path, 2);
+    let report = queue(&["verify", "--json"], &dir.path);
+    let gap = missing(&report.json(), "readings");
+    assert!(gap.len() >= 3 && report.code == Some(1), "{}", report.stdout);
+    let said = queue(&["verify"], &dir.path).stdout;
+    let (from, to) = (gap[0], gap[gap.len() - 1]);
+    let line = format!(
+        "  readings/000002: it cannot be read: its head record cannot be read; offsets {from} to {to} are missing\n"
+    );
+    assert!(said.contains(&line), "{said}");
+
+    let saved = queue(&["export"], &dir.path);
+    assert_eq!(saved.code, Some(1));
+    assert!(saved.stderr.contains("readings/000002 cannot be read as a whole"), "{}", saved.stderr);
+    assert_eq!(saved.entries(), all, "all the same");
+
+    let store = Arc::new(SledStore::open(&dir.path).unwrap());
+    drop(Queue::open(store, at_second(9), 1 << 20).unwrap());
+    assert_eq!(queue(&["verify", "--json"], &dir.path).json()["damaged"], json!(["readings-000002"]));
+    let without = queue(&["export"], &dir.path);
+    assert_eq!((without.code, without.missing()), (Some(1), gap));
+    let with = queue(&["export", "--damaged"], &dir.path);
+    assert_eq!((with.code, with.entries(), &*with.stderr), (Some(0), all, ""));
+}
+
+#[test]
+fn a_first_generation_that_is_spoiled_whole_is_missing_from_the_beginning() {
+    let dir = unpack(VERSION);
+    let all = queue(&["export"], &dir.path).entries();
+    fs::write(dir.path.join("readings/000001/db"), vec![7; 1 << 19]).unwrap();
+    let gap = missing(&queue(&["verify", "--json"], &dir.path).json(), "readings");
+    assert_eq!(gap[0], 0);
+    let saved = queue(&["export"], &dir.path);
+    assert_eq!((saved.code, saved.missing()), (Some(1), gap.clone()));
+    assert_eq!(saved.entries().len(), all.len() - gap.len());
+}
+
+/// A directory with these texts, in generations of the same numbers whatever they say.
+fn directory(seed: u64) -> TempDir {
+    let dir = TempDir::new("queue-seal");
+    let store = Arc::new(SledStore::open(&dir.path).unwrap());
+    let (mut queue, mut appenders) = Queue::open(store, at_second(9), 10_000).unwrap();
+    for n in 0..40 {
+        appenders.readings.append(9, stamp(), vec![entry(&noise(seed + n, 1_000))]).unwrap();
+        queue.mark.readings = appenders.readings.sync().unwrap();
+    }
+    queue.mark.store(&*queue.store, true).unwrap();
+    drop((queue, appenders));
+    dir
+}
+
+#[test]
+fn a_generation_that_is_whole_but_from_another_directory_is_told_by_its_seal() {
+    let (dir, other) = (directory(0), directory(1_000));
+    assert_eq!(queue(&["verify"], &dir.path).code, Some(0));
+    fs::remove_dir_all(dir.path.join("readings/000002")).unwrap();
+    copy(&other.path.join("readings/000002"), &dir.path.join("readings/000002"));
+    let said = queue(&["verify"], &dir.path);
+    assert_eq!(said.code, Some(1));
+    assert!(
+        said.stdout.contains("  readings/000002: it is whole, but not the one that was sealed here\n"),
+        "{}",
+        said.stdout
+    );
+    assert!(said.stdout.ends_with("Damaged, but no entry is missing.\n"), "{}", said.stdout);
+}
+
+#[test]
+fn what_is_gone_altogether_is_missed() {
+    for (number, from) in [(2, None), (u32::MAX, None), (1, Some(0))] {
+        let dir = directory(0);
+        let all = generations(&dir.path);
+        let gone = &all[all.len().min(number as usize) - 1];
+        fs::remove_dir_all(gone).unwrap();
+        let report = queue(&["verify", "--json"], &dir.path);
+        if from.is_some() {
+            // It may as well have been delivered: the oldest go one by one.
+            assert_eq!(report.code, Some(0), "{}", report.stdout);
+            continue;
+        }
+        let missing = missing(&report.json(), "readings");
+        assert!(missing.len() > 3 && report.code == Some(1), "{}", report.stdout);
+    }
+}
+
+#[test]
+fn a_changed_byte_in_any_small_file_is_found() {
+    let dir = unpack(VERSION);
+    for name in ["identity", "mark", "cursors", "purged"] {
+        let path = dir.path.join(name);
+        let whole = fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut changed = whole.clone();
+            changed[at] ^= 1 << (at % 8);
+            fs::write(&path, changed).unwrap();
+            // The same look without the cost of a process.
+            let store: Arc<dyn Store> = Arc::new(tidegate::queue::CopyStore::new(&dir.path));
+            let report = if at % 16 == 0 { Some(Report::of(&store, || {}).unwrap()) } else { None };
+            assert!(report.is_none_or(|report| report.files.len() == 1 && report.files[0].file == name), "{name} {at}");
+        }
+        let said = queue(&["verify"], &dir.path);
+        assert_eq!(said.code, Some(1));
+        assert!(said.stdout.contains(&format!("{name:<9} its checksum is wrong\n")), "{}", said.stdout);
+        fs::write(&path, whole).unwrap();
+    }
+    fs::remove_file(dir.path.join("mark")).unwrap();
+    assert!(queue(&["verify"], &dir.path).stdout.contains("mark      it is missing\n"));
+}
+
+#[test]
+fn what_a_crash_leaves_is_no_damage() {
+    let dir = unpack(VERSION);
+    let newest = generations(&dir.path).len() + 1;
+    // The making of a generation was cut short, and so was the removal of one.
+    let store = SledStore::open(&dir.path).unwrap();
+    drop(store.create("readings", 900_000, b"head").unwrap());
+    fs::rename(dir.path.join("readings/900000"), dir.path.join("dead/000000.gone")).unwrap();
+    let empty = dir.path.join(format!("readings/{newest:06}"));
+    fs::create_dir(&empty).unwrap();
+    fs::write(empty.join("db"), "").unwrap();
+    let said = queue(&["verify"], &dir.path);
+    assert_eq!(said.code, Some(0), "{}{}", said.stdout, said.stderr);
+    assert_eq!(queue(&["export"], &dir.path).code, Some(0));
+}
+
+#[test]
+fn a_directory_in_use_is_not_verified_and_one_that_is_not_there_is_said_to_be_missing() {
+    let dir = unpack(VERSION);
+    let lock = Lock::take(&dir.path).unwrap();
+    let said = queue(&["verify"], &dir.path);
+    assert_eq!(said.code, Some(1));
+    let holder = format!("in use by a running gateway (process {}): stop it", std::process::id());
+    assert!(said.stderr.contains(&holder), "{}", said.stderr);
+    assert!(queue(&["export"], &dir.path).stderr.contains("give -c FILE"));
+    drop(lock);
+    // Two may look at once, and no gateway starts meanwhile.
+    let looking = Lock::look(&dir.path).unwrap().unwrap();
+    assert_eq!(queue(&["verify"], &dir.path).code, Some(0));
+    Lock::take(&dir.path).unwrap_err();
+    drop(looking);
+    let empty = TempDir::new("queue-none");
+    assert!(queue(&["verify"], &empty.path).stderr.contains("there is no data directory at"));
+}
