@@ -66,7 +66,7 @@ pub fn golden(number: u64) -> Reading {
     let tags = vec![("hall".into(), "north".into())];
     let series = Series { source: "plant".into(), device: format!("d{}", number % 3).into(), tags, window: None };
     Reading {
-        time: (number % 2 == 0).then_some(Micros(1_799_999_999_000_000 + number as i64)),
+        time: number.is_multiple_of(2).then_some(Micros(1_799_999_999_000_000 + number as i64)),
         series: Arc::new(series),
         fields: vec![
             ("temp".into(), Value::F64(number as f64 + 0.25)),

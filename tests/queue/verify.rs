@@ -9,7 +9,8 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 use tidegate::queue::files::VERSION;
 use tidegate::queue::verify::Report;
-use tidegate::queue::{Lock, Queue, SledStore, Store};
+use tidegate::queue::{Lock, Queue, Reader, SledStore, Step, Store};
+use tidegate::simulate::stream::Faults;
 
 use super::damage::{copy, spoil};
 use super::disk::contents;
@@ -17,6 +18,8 @@ use super::golden::{READINGS, unpack};
 use super::{at_second, entry, noise, stamp};
 use crate::support::TempDir;
 use crate::support::binary::binary;
+use crate::support::mosquitto::Mosquitto;
+use crate::support::scene::{PATIENT_BROKER, QUICK, Scene};
 
 /// What a command said, and its exit code.
 struct Said {
@@ -211,7 +214,11 @@ fn the_rest_of_a_generation_that_lost_its_head_is_saved_before_a_start_and_after
     assert_eq!(saved.entries(), all, "all the same");
 
     let store = Arc::new(SledStore::open(&dir.path).unwrap());
-    drop(Queue::open(store, at_second(9), 1 << 20).unwrap());
+    let (gateway, appenders) = Queue::open(store, at_second(9), 1 << 20).unwrap();
+    // It is put aside where somebody comes to read it.
+    let mut reader = Reader::new(&gateway.readings, 0);
+    while reader.step().unwrap() != Step::End {}
+    drop((gateway, appenders, reader));
     assert_eq!(queue(&["verify", "--json"], &dir.path).json()["damaged"], json!(["readings-000002"]));
     let without = queue(&["export"], &dir.path);
     assert_eq!((without.code, without.missing()), (Some(1), gap));
@@ -336,4 +343,31 @@ fn a_directory_in_use_is_not_verified_and_one_that_is_not_there_is_said_to_be_mi
     drop(looking);
     let empty = TempDir::new("queue-none");
     assert!(queue(&["verify"], &empty.path).stderr.contains("there is no data directory at"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_gateway_is_asked_for_its_readings_and_dead_letters() {
+    let mut scene = Scene::new("queue-export", Mosquitto::start(PATIENT_BROKER), Faults::default(), QUICK).await;
+    scene.gateway.start().await;
+    for n in 0..3 {
+        scene.broker.publish("sensors/a/telemetry", format!(r#"{{"x":{n}}}"#).as_bytes(), &[]);
+    }
+    scene.broker.publish("sensors/a/telemetry", b"{", &[]);
+    scene.readings(3).await;
+    let asked = |args: &[&str]| {
+        let output =
+            binary().args(["queue", "export", "-c", scene.gateway.config().to_str().unwrap()]).args(args).output();
+        let output = output.unwrap();
+        let [stdout, stderr] = [output.stdout, output.stderr].map(|said| String::from_utf8(said).unwrap());
+        Said { code: output.status.code(), stdout, stderr }
+    };
+    let said = asked(&[]);
+    assert_eq!((said.code, &*said.stderr), (Some(0), ""));
+    let values: Vec<_> = said.entries().into_values().filter(|line| line.get("event").is_none()).collect();
+    assert_eq!(values.iter().map(|line| line["fields"]["x"].clone()).collect::<Vec<_>>(), [0, 1, 2].map(Json::from));
+    let letters = asked(&["--log", "dead"]).lines();
+    assert_eq!(letters.iter().map(|letter| &letter["payload"]["text"]).collect::<Vec<_>>(), ["{"]);
+    let refused = asked(&["--log", "rows"]);
+    assert_eq!((refused.code, &*refused.stdout), (Some(1), ""));
+    assert!(refused.stderr.contains("stop it for the rest"), "{}", refused.stderr);
 }

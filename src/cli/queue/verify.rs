@@ -83,8 +83,8 @@ fn print(report: &Report, shelf: &[String]) {
         (true, _) => println!("Sound: all that was committed and is kept is there and whole."),
         (false, 0) => println!("Damaged, but no entry is missing."),
         (false, missing) => println!(
-            "Damaged: {missing} entries or more cannot be read. A start puts the damage aside, reports the gap and goes \
-             on; `tidegate queue export` saves the rest."
+            "Damaged: {missing} entries or more cannot be read. A gateway puts aside what it cannot read, reports the gap \
+             and goes on; `tidegate queue export` saves the rest."
         ),
     }
 }
