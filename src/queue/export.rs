@@ -1,7 +1,6 @@
 //! Saves what can be saved of a log: its entries in the order of their offsets, and what is missing in between.
 //!
-//! A generation that the log passes over may have groups that are whole all the same, and so may one that was put
-//! aside into `damaged/`. Those are looked for chunk by chunk, and what is found of them stands in the log's gaps.
+//! Where the log has a gap, groups of it may be whole all the same; [`Salvage`] looks for them.
 //!
 //! ```text
 //! log      ──── 1 ────│░░░░ 2 ░░░░│──── 3 ────▶       2 has lost its head
@@ -12,18 +11,18 @@
 //! Invariant: an offset is told once, as an entry or as missing, in rising order. Only of what was put aside and lies
 //! before the oldest generation nothing is told missing: most of what was there has been delivered and is gone.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
 
 use super::dead::Kept;
 use super::entry::{Decoder, Entry, Group};
-use super::log::{Log, Unread, enter};
+use super::log::Log;
 use super::look::{entry_json, letter_json};
 use super::reader::{Reader, Step};
 use super::recover::read_group_at;
-use super::store::{CopyStore, Generation, Store, StoreError};
+use super::salvage::{Piece, Salvage};
+use super::store::{CopyStore, StoreError};
 use crate::reading::Micros;
 
 /// A log on its way out.
@@ -48,36 +47,23 @@ pub enum Told {
     Missing(u64, u64),
 }
 
-/// What there is beside the log itself.
-#[derive(Default)]
-struct Salvage {
-    /// By the offset each begins with.
-    pieces: BTreeMap<u64, Piece>,
-    /// Generations of the log that cannot be read as a whole, and why.
-    unread: Vec<(u32, String)>,
-    /// Where the log would begin if it could read them, where that is before all others.
-    lowest: Option<u64>,
-}
-
-/// A group of a generation that cannot be read as a whole.
-struct Piece {
-    end: u64,
-    generation: Arc<dyn Generation>,
-    chunk: u64,
-}
-
 impl Export {
     /// Begins at `from`, or at the oldest that is kept. `shelved`: with what was put aside.
-    pub fn new(store: &CopyStore, log: &Log, name: &str, from: Option<u64>, shelved: bool) -> Result<Self, StoreError> {
-        let mut salvage = Salvage::default();
+    pub fn new(
+        store: &Arc<CopyStore>,
+        log: &Log,
+        name: &str,
+        from: Option<u64>,
+        shelved: bool,
+    ) -> Result<Self, StoreError> {
+        let mut salvage = Salvage::of(store, name, log.durable().chunk)?;
         if shelved {
-            salvage.take_shelved(store, name)?;
+            salvage.take_shelved()?;
         }
-        salvage.take_unread(store, name)?;
         let oldest = log.oldest()?.offset;
         let from = from.unwrap_or_default();
         let start = salvage.lowest.unwrap_or(oldest).min(oldest).max(from);
-        salvage.pieces.retain(|_, piece| piece.end > from);
+        salvage.drop_before(from);
         let (reader, end) = (Reader::new(log, start), log.durable().offset);
         Ok(Self { reader, salvage, start, gap: None, decoder: Decoder::default(), end })
     }
@@ -86,6 +72,12 @@ impl Export {
     #[must_use]
     pub fn unread(&self) -> &[(u32, String)] {
         &self.salvage.unread
+    }
+
+    /// Whether nothing says where the oldest generation began, since it cannot be read.
+    #[must_use]
+    pub fn lacks_beginning(&self) -> bool {
+        self.salvage.lacks_beginning
     }
 
     /// Where it begins, and the offset after the last.
@@ -109,7 +101,10 @@ impl Export {
             let next = self.reader.offset();
             match self.reader.step()? {
                 Step::End => return Ok(None),
-                Step::Lost { from, to } => self.gap = Some((from, to)),
+                Step::Lost { from, to } => {
+                    self.salvage.take_of_gap(from, to)?;
+                    self.gap = Some((from, to));
+                }
                 Step::Group(group) => {
                     let end = group.end();
                     return Ok(Some(Told::Entries(group, next, end)));
@@ -141,64 +136,6 @@ impl Export {
         Ok(group
             .filter(|group| group.first == first)
             .map_or(Told::Missing(from, to), |group| Told::Entries(group, from, to)))
-    }
-}
-
-impl Salvage {
-    /// Takes what is whole of the generations that were put aside.
-    fn take_shelved(&mut self, store: &CopyStore, name: &str) -> Result<(), StoreError> {
-        for shelved in store.shelf()? {
-            if shelved.strip_prefix(name).is_some_and(|rest| rest.starts_with('-')) {
-                self.take(store.open_shelved(&shelved))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes what is whole of the generations of the log that it cannot read.
-    fn take_unread(&mut self, store: &CopyStore, name: &str) -> Result<(), StoreError> {
-        let numbers = store.generations(name)?;
-        let (first, last) = (numbers.first().copied(), numbers.last().copied());
-        for number in numbers {
-            match enter(store, name, number)? {
-                // The making of the newest was cut short, or what it held is a gap that the log knows of.
-                Err(Unread { empty: true, .. }) if Some(number) == last => {}
-                Err(Unread { why, .. }) => {
-                    let lowest = self.take(store.open(name, number))?;
-                    if Some(number) == first {
-                        self.lowest = if number == 1 { Some(0) } else { lowest };
-                    }
-                    self.unread.push((number, why));
-                }
-                Ok(_) => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes every group of a generation that is whole, and says where the first begins.
-    fn take(&mut self, opened: Result<Arc<dyn Generation>, StoreError>) -> Result<Option<u64>, StoreError> {
-        let generation = match opened {
-            Err(StoreError::Damaged { .. }) => return Ok(None),
-            opened => opened?,
-        };
-        let mut decoder = Decoder::default();
-        let (mut lowest, mut at) = (None, 0);
-        loop {
-            let chunk = match generation.next(at) {
-                Ok(Some(chunk)) => chunk,
-                Ok(None) | Err(StoreError::Damaged { .. }) => return Ok(lowest),
-                Err(error) => return Err(error),
-            };
-            at = chunk + 1;
-            let Some((group, header, chunks)) = read_group_at(&*generation, chunk)? else { continue };
-            if decoder.decode(&group).is_ok() {
-                at = chunk + chunks;
-                lowest = lowest.or(Some(header.first));
-                let generation = generation.clone();
-                self.pieces.insert(header.first, Piece { end: header.end(), generation, chunk });
-            }
-        }
     }
 }
 

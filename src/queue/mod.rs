@@ -35,6 +35,7 @@ pub mod look;
 pub mod reader;
 mod recover;
 pub mod retention;
+mod salvage;
 mod seal;
 pub mod store;
 pub mod verify;

@@ -115,7 +115,11 @@ fn kept(args: &Args, dir: &Path, store: &Arc<CopyStore>) -> anyhow::Result<bool>
     let mut export = Export::new(store, log, name, from, args.damaged)?;
     let mut out = Output::new(args, export.offsets())?;
     for (number, why) in export.unread() {
-        out.warn(&format!("{name}/{number:06} cannot be read as a whole: {why}"));
+        out.say(&format!("{name}/{number:06} cannot be read as a whole: {why}"));
+    }
+    if export.lacks_beginning() {
+        out.whole = false;
+        out.say("nothing says where the oldest of it began: more may be missing than is told");
     }
     while let Some(told) = export.step()? {
         match told {
@@ -196,11 +200,11 @@ impl Output {
 
     fn missing(&mut self, from: u64, to: u64) {
         self.missing += to + 1 - from;
-        self.warn(&format!("offsets {from} to {to} are missing"));
+        self.whole = false;
+        self.say(&format!("offsets {from} to {to} are missing"));
     }
 
-    fn warn(&mut self, what: &str) {
-        self.whole = false;
+    fn say(&self, what: &str) {
         self.bar.suspend(|| eprintln!("tidegate: {what}"));
     }
 

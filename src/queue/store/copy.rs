@@ -4,8 +4,9 @@
 //! copied into the temporary directory (`TMPDIR`) and opened there. One is a few MiB, few are open at a time, and the
 //! copy goes with the last who reads it. Small files are read where they are.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use bytes::Bytes;
 
 use super::directory::{SHELF, list};
 use super::generation::SledGeneration;
+use super::raw::Raw;
 use super::{Disk, Generation, SledStore, Store, StoreError, io_error};
 
 /// A data directory from which is only read.
@@ -38,6 +40,16 @@ impl CopyStore {
     /// Opens one of those.
     pub fn open_shelved(&self, name: &str) -> Result<Arc<dyn Generation>, StoreError> {
         Copy::open(&self.root.join(SHELF).join(name))
+    }
+
+    /// What can be found of the chunks of these numbers where sled cannot read a generation, or not all of it.
+    pub fn find(&self, log: &str, number: u32, chunks: Range<u64>) -> Arc<dyn Generation> {
+        find(&self.origin.directory(log, number), chunks)
+    }
+
+    /// The same of one that was put aside.
+    pub fn find_shelved(&self, name: &str, chunks: Range<u64>) -> Arc<dyn Generation> {
+        find(&self.root.join(SHELF).join(name), chunks)
     }
 
     fn refuse<T>(&self) -> Result<T, StoreError> {
@@ -94,6 +106,13 @@ impl Store for CopyStore {
     fn take_ballast(&self) -> Result<(), StoreError> {
         self.refuse()
     }
+}
+
+fn find(dir: &Path, chunks: Range<u64>) -> Arc<dyn Generation> {
+    let mut bytes = Vec::new();
+    // As far as the disk gives it back.
+    let _ = File::open(dir.join("db")).and_then(|mut file| file.read_to_end(&mut bytes));
+    Arc::new(Raw::find(&bytes, chunks))
 }
 
 /// A copy of a generation, open. It is closed before it goes: fields are dropped in their order.
@@ -174,5 +193,6 @@ fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
 fn copy_file(path: &Path, to: &Path) -> Result<(), StoreError> {
     let unreadable = |error: io::Error| StoreError::Damaged { path: path.to_owned(), why: error.to_string() };
     let bytes = fs::read(path).map_err(unreadable)?;
-    fs::write(to, bytes).map_err(io_error("cannot write", to))
+    let no_room = |source| StoreError::Io { what: "cannot copy into TMPDIR, to", path: to.to_owned(), source };
+    fs::write(to, bytes).map_err(no_room)
 }

@@ -11,6 +11,7 @@
 mod copy;
 mod directory;
 mod generation;
+mod raw;
 
 use std::io;
 use std::path::{Path, PathBuf};
