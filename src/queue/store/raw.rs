@@ -35,31 +35,36 @@ impl Raw {
     pub fn find(file: &[u8], numbers: Range<u64>) -> Self {
         let numbers = numbers.start..numbers.end.min(numbers.start.saturating_add(NUMBERS_MAX));
         let mut found = BTreeMap::new();
-        // The same value stands in a file several times: each leaf that is written anew has it again.
-        let mut seen = HashSet::new();
-        for at in KEY..file.len().saturating_sub(VALUE_MIN) {
-            if !begins_chunk(&file[at..]) {
-                continue;
+        // First those with their keys before them: it is quick, and leaves few numbers to try.
+        let mut nameless = Vec::new();
+        for (value, key) in values(file) {
+            let key = key.filter(|key| numbers.contains(key) && Chunk::read(*key, value).is_some());
+            match key {
+                Some(key) => drop(found.insert(key, Bytes::copy_from_slice(value))),
+                None => nameless.push(value),
             }
-            for (length, width) in lengths(&file[..at]) {
-                let Some(value) = file.get(at..at + length) else { continue };
-                if !seen.insert((length, value[..VALUE_MIN].to_vec())) {
-                    continue;
-                }
-                let key = file[..at - width].last_chunk::<KEY>().map(|key| u64::from_be_bytes(*key));
-                let key = key.filter(|key| numbers.contains(key));
-                let number =
-                    key.into_iter().chain(numbers.clone()).find(|number| Chunk::read(*number, value).is_some());
-                if let Some(number) = number {
-                    found.insert(number, Bytes::copy_from_slice(value));
-                } else {
-                    // This one may be spoiled, and the next of the same beginning whole.
-                    seen.remove(&(length, value[..VALUE_MIN].to_vec()));
-                }
+        }
+        let mut open: Vec<u64> = numbers.filter(|number| !found.contains_key(number)).collect();
+        // A leaf that was written anew has its values again.
+        let mut tried = HashSet::new();
+        for value in nameless.into_iter().filter(|value| tried.insert(*value)) {
+            if let Some(at) = open.iter().position(|number| Chunk::read(*number, value).is_some()) {
+                found.insert(open.remove(at), Bytes::copy_from_slice(value));
             }
         }
         Self(found)
     }
+}
+
+/// Whatever could be a chunk, and the key before it, if it is one.
+fn values(file: &[u8]) -> impl Iterator<Item = (&[u8], Option<u64>)> {
+    let begins = (KEY..file.len().saturating_sub(VALUE_MIN)).filter(|at| begins_chunk(&file[*at..]));
+    begins.flat_map(move |at| {
+        lengths(&file[..at]).filter_map(move |(length, width)| {
+            let key = file[..at - width].last_chunk::<KEY>().map(|key| u64::from_be_bytes(*key));
+            Some((file.get(at..at + length)?, key))
+        })
+    })
 }
 
 /// Whether these bytes could be the header of a chunk: an index below a total that is not out of all reason.
