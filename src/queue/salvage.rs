@@ -41,6 +41,8 @@ pub(super) struct Salvage {
     taken: BTreeSet<u32>,
     /// Up to which chunk the log is known to have been durable.
     durable: u64,
+    /// What ends at or before this offset is not wanted.
+    after: u64,
 }
 
 /// A group that is whole.
@@ -63,6 +65,7 @@ impl Salvage {
             begins: BTreeMap::new(),
             taken: BTreeSet::new(),
             durable,
+            after: 0,
         };
         let numbers = store.generations(name)?;
         for number in numbers.iter().copied() {
@@ -106,8 +109,9 @@ impl Salvage {
         Ok(())
     }
 
-    /// Forgets what ends at or before an offset.
+    /// Forgets what ends at or before an offset, and takes no more of that.
     pub fn drop_before(&mut self, offset: u64) {
+        self.after = offset;
         self.pieces.retain(|_, piece| piece.end > offset);
     }
 
@@ -143,8 +147,11 @@ impl Salvage {
             };
             at = chunk + 1;
             let Some((group, header, chunks)) = read_group_at(&*generation, chunk)? else { continue };
-            if decoder.decode(&group).is_ok() {
-                at = chunk + chunks;
+            if decoder.decode(&group).is_err() {
+                continue;
+            }
+            at = chunk + chunks;
+            if header.end() > self.after {
                 let generation = generation.clone();
                 self.pieces.entry(header.first).or_insert(Piece { end: header.end(), generation, chunk });
             }
