@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 use tidegate::queue::files::VERSION;
 use tidegate::queue::verify::Report;
-use tidegate::queue::{CopyStore, Lock, Queue, Reader, SledStore, Step, Store};
+use tidegate::queue::{CopyStore, LOGS, Lock, Queue, Reader, SledStore, Step, Store};
 use tidegate::simulate::stream::Faults;
 
 use super::damage::{copy, spoil};
@@ -265,6 +265,33 @@ fn a_changed_bit_costs_its_group_and_not_the_generation() {
         gone += lost;
     }
     assert!(told > 10 * gone, "of {told} entries that cannot be read in their place {gone} were not saved");
+}
+
+#[test]
+fn each_log_is_looked_through_and_damage_in_one_keeps_no_other_from_being_exported() {
+    let whole = unpack(VERSION);
+    let exported =
+        |dir: &Path| ["readings", "rows", "notes", "dead"].map(|log| queue(&["export", "--log", log], dir).stdout);
+    let all = exported(&whole.path);
+    for log in LOGS {
+        let dir = TempDir::new("queue-logs");
+        copy(&whole.path, &dir.path);
+        fs::write(dir.path.join(log).join(newest(&dir.path, log)).join("db"), vec![7; 1 << 19]).unwrap();
+        let report = queue(&["verify", "--json"], &dir.path);
+        assert_eq!(report.code, Some(1), "{log}");
+        let report = report.json();
+        let logs = report["logs"].as_array().unwrap().iter();
+        let damaged: Vec<_> = logs.filter(|log| log["faults"] != json!([])).map(|log| &log["log"]).collect();
+        assert_eq!(damaged, [log]);
+        let same = exported(&dir.path).iter().zip(&all).filter(|(found, before)| found == before).count();
+        // The state is not exported.
+        assert_eq!(same, if log == "state" { 4 } else { 3 }, "{log}");
+    }
+}
+
+fn newest(dir: &Path, log: &str) -> String {
+    let names = fs::read_dir(dir.join(log)).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.max().unwrap()
 }
 
 /// A directory with these texts, in generations of the same numbers whatever they say.
