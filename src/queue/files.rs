@@ -13,20 +13,23 @@
 //! Each is CBOR followed by its CRC32C.
 
 use std::fs::{self, File, TryLockError};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::cursors::Cursors;
 use super::log::Place;
-use super::store::{Store, StoreError, make_directory};
+use super::store::{SledStore, Store, StoreError, make_directory};
 use crate::clock::Now;
 use crate::reading::Micros;
 
-/// The format this program writes; it reads this one and the one before.
+/// The format this program writes.
 pub const VERSION: u32 = 1;
+/// The oldest it reads: the one before its own. The first has none before it.
+pub const OLDEST: u32 = if VERSION > 1 { VERSION - 1 } else { 1 };
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -36,13 +39,26 @@ pub enum OpenError {
     )]
     InUse { path: PathBuf, holder: String },
     #[error("cannot write to {path}: {source}; make it writable for this user, or set `gateway.data_dir`")]
-    Unwritable { path: PathBuf, source: std::io::Error },
+    Unwritable { path: PathBuf, source: io::Error },
+    #[error("cannot read {path}: {source}")]
+    Unreadable { path: PathBuf, source: io::Error },
     #[error("there is no data directory at {path}")]
     Missing { path: PathBuf },
     #[error(
-        "the data directory has format {found} and this tidegate knows up to {VERSION}: use a newer one; nothing was changed"
+        "the data directory has format {found} and this tidegate knows {OLDEST} to {VERSION}: use a newer one; nothing \
+         was changed"
     )]
-    Newer { found: String },
+    Newer { found: u32 },
+    #[error(
+        "the data directory has format {found} and this tidegate knows {OLDEST} to {VERSION}: start it once with an \
+         older one that knows both; nothing was changed"
+    )]
+    Older { found: u32 },
+    #[error(
+        "the file VERSION of the data directory says {found:?}, which is no format: use a newer tidegate, or, where none \
+         ever ran on it, write {VERSION} into that file; nothing was changed"
+    )]
+    NoFormat { found: String },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -52,42 +68,63 @@ pub enum OpenError {
 pub struct Lock(#[expect(dead_code, reason = "the lock lives as long as the file is open")] File);
 
 impl Lock {
-    /// Takes the directory, making it where it is missing.
+    /// Takes the directory, making it where it is missing. One of a format that this program does not know is left
+    /// without even a lock.
     pub fn take(dir: &Path) -> Result<Self, OpenError> {
         let unwritable = |source| OpenError::Unwritable { path: dir.to_owned(), source };
         make_directory(dir).map_err(unwritable)?;
+        check_version(&SledStore::open(dir)?)?;
         let path = dir.join("LOCK");
         let open = File::options().create(true).truncate(false).read(true).write(true).open(&path);
         let mut file = open.map_err(unwritable)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let holder = fs::read_to_string(&path).unwrap_or_default();
-                return Err(OpenError::InUse { path: dir.to_owned(), holder: holder.trim().to_owned() });
-            }
-            Err(TryLockError::Error(error)) => return Err(unwritable(error)),
-        }
+        held(file.try_lock(), dir)?;
         // Only told to people; on a full disk it is the lock that counts.
         let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
         Ok(Self(file))
     }
-}
 
-/// Refuses a directory of a newer format and leaves it as it is.
-pub fn check_version(store: &dyn Store) -> Result<(), OpenError> {
-    let Some(bytes) = store.get("VERSION")? else { return Ok(()) };
-    let found = String::from_utf8_lossy(&bytes).trim().to_owned();
-    match found.parse::<u32>() {
-        Ok(version) if version <= VERSION => Ok(()),
-        _ => Err(OpenError::Newer { found }),
+    /// Keeps a gateway from starting while the directory is read, without writing a byte. One that has no lock yet
+    /// was never used.
+    pub fn look(dir: &Path) -> Result<Option<Self>, OpenError> {
+        let file = match File::open(dir.join("LOCK")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            open => open.map_err(|source| OpenError::Unreadable { path: dir.to_owned(), source })?,
+        };
+        held(file.try_lock_shared(), dir)?;
+        Ok(Some(Self(file)))
     }
 }
 
-/// Says of a new directory which format it has.
+/// Says who has the directory, where it is not us.
+fn held(lock: Result<(), TryLockError>, dir: &Path) -> Result<(), OpenError> {
+    match lock {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => {
+            let holder = fs::read_to_string(dir.join("LOCK")).unwrap_or_default();
+            Err(OpenError::InUse { path: dir.to_owned(), holder: holder.trim().to_owned() })
+        }
+        Err(TryLockError::Error(source)) => Err(OpenError::Unwritable { path: dir.to_owned(), source }),
+    }
+}
+
+/// Refuses a directory of a format that this program does not know, and leaves it as it is.
+pub fn check_version(store: &dyn Store) -> Result<(), OpenError> {
+    let Some(bytes) = store.get("VERSION")? else { return Ok(()) };
+    let text = String::from_utf8_lossy(&bytes);
+    match text.trim().parse::<u32>() {
+        Ok(OLDEST..=VERSION) => Ok(()),
+        Ok(found) if found > VERSION => Err(OpenError::Newer { found }),
+        Ok(found) => Err(OpenError::Older { found }),
+        Err(_) => Err(OpenError::NoFormat { found: text.trim().to_owned() }),
+    }
+}
+
+/// Says which format the directory has from now on.
 pub fn claim_version(store: &dyn Store) -> Result<(), StoreError> {
+    let ours = format!("{VERSION}\n");
     match store.get("VERSION")? {
-        Some(_) => Ok(()),
-        None => store.put("VERSION", format!("{VERSION}\n").as_bytes()),
+        Some(found) if found == ours.as_bytes() => Ok(()),
+        _ => store.put("VERSION", ours.as_bytes()),
     }
 }
 
@@ -185,11 +222,36 @@ impl Mark {
 /// A small file; `None` where there is none, or where it is damaged.
 pub(super) fn read<T: DeserializeOwned>(store: &dyn Store, name: &str) -> Result<Option<T>, StoreError> {
     let Some(bytes) = store.get(name)? else { return Ok(None) };
-    let value = unseal(&bytes).and_then(|bytes| serde_cbor::from_slice(bytes).ok());
+    let value = open(&bytes);
     if value.is_none() {
         tracing::error!(file = name, "a file in the data directory is damaged; it is made anew");
     }
     Ok(value)
+}
+
+fn open<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    unseal(bytes).and_then(|bytes| serde_cbor::from_slice(bytes).ok())
+}
+
+/// What is wrong with the small files, each with its name. Those of a gateway that has `begun` to keep something are
+/// there; cursors and what was purged come when there is something to say.
+pub(super) fn faults(store: &dyn Store, begun: bool) -> Result<Vec<(&'static str, &'static str)>, StoreError> {
+    let mut faults = Vec::new();
+    let mut look = |name, needed: bool, whole: fn(&[u8]) -> bool| {
+        match store.get(name)? {
+            None if needed => faults.push((name, "it is missing")),
+            Some(bytes) if !whole(&bytes) => faults.push((name, "its checksum is wrong")),
+            _ => {}
+        }
+        Ok::<_, StoreError>(())
+    };
+    // One that says something else was refused before.
+    look("VERSION", true, |_| true)?;
+    look("identity", begun, |bytes| open::<Identity>(bytes).is_some())?;
+    look("mark", begun, |bytes| Mark::read(bytes).is_some())?;
+    look("cursors", false, |bytes| open::<Cursors>(bytes).is_some())?;
+    look("purged", false, |bytes| open::<u64>(bytes).is_some())?;
+    Ok(faults)
 }
 
 pub(super) fn write<T: Serialize>(store: &dyn Store, name: &str, value: &T) -> Result<(), StoreError> {

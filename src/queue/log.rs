@@ -66,6 +66,14 @@ pub(super) enum Found {
 /// A generation and what it begins with.
 pub(super) type Headed = (Arc<dyn Generation>, Head);
 
+/// A generation that cannot be read, and why.
+pub(super) struct Unread {
+    pub number: u32,
+    pub why: String,
+    /// Neither a head nor chunks.
+    pub empty: bool,
+}
+
 /// A log that was opened for writing, and the last epoch found in it.
 pub(super) struct Opened {
     pub log: Log,
@@ -240,23 +248,13 @@ impl Log {
         if let (Some(head), Some(open)) = (head, open.as_ref().and_then(Weak::upgrade)) {
             return Ok(Found::Whole(open, *head));
         }
-        let read = self.shared.store.open(self.shared.name, number).and_then(|generation| {
-            let head = generation.head()?;
-            let holds = head.is_some() || generation.next(0)?.is_some();
-            Ok((generation, head, holds))
-        });
-        match read {
-            Err(StoreError::Damaged { why, .. }) => Ok(Found::Damaged(why)),
-            Err(StoreError::Missing { .. }) => Ok(Found::Empty),
-            Err(error) => Err(error),
-            Ok((_, _, false)) => Ok(Found::Empty),
-            Ok((generation, head, true)) => match head.and_then(|bytes| Head::read(&bytes)) {
-                None => Ok(Found::Damaged("its head record cannot be read".to_owned())),
-                Some(head) => {
-                    known.insert(number, Known { head: Some(head), open: Some(Arc::downgrade(&generation)) });
-                    Ok(Found::Whole(generation, head))
-                }
-            },
+        match enter(&*self.shared.store, self.shared.name, number)? {
+            Err(Unread { empty: true, .. }) => Ok(Found::Empty),
+            Err(Unread { why, .. }) => Ok(Found::Damaged(why)),
+            Ok((generation, head)) => {
+                known.insert(number, Known { head: Some(head), open: Some(Arc::downgrade(&generation)) });
+                Ok(Found::Whole(generation, head))
+            }
         }
     }
 
@@ -286,5 +284,26 @@ impl Log {
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<u32, Known>> {
         self.shared.generations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Opens a generation that is there, or says why it cannot be read.
+pub(super) fn enter(store: &dyn Store, log: &str, number: u32) -> Result<Result<Headed, Unread>, StoreError> {
+    let unread = |why: &str| Ok(Err(Unread { number, why: why.to_owned(), empty: false }));
+    let read = store.open(log, number).and_then(|generation| {
+        let head = generation.head()?;
+        let empty = head.is_none() && generation.next(0)?.is_none();
+        Ok((generation, head, empty))
+    });
+    match read {
+        Err(StoreError::Damaged { why, .. }) => unread(&why),
+        Err(StoreError::Missing { .. }) | Ok((_, _, true)) => {
+            Ok(Err(Unread { number, why: "it is empty".to_owned(), empty: true }))
+        }
+        Err(error) => Err(error),
+        Ok((generation, head, false)) => match head.and_then(|bytes| Head::read(&bytes)) {
+            None => unread("its head record cannot be read"),
+            Some(head) => Ok(Ok((generation, head))),
+        },
     }
 }

@@ -80,7 +80,8 @@ pub fn peek(queue: &Queue, from: Option<u64>, most: usize) -> Result<Vec<Json>, 
     Ok(found)
 }
 
-fn entry_json(epoch: u64, offset: u64, received: i64, entry: &Entry) -> Json {
+/// An entry as a line of JSON; but for a letter, for which there is [`letter_json`].
+pub(super) fn entry_json(epoch: u64, offset: u64, received: i64, entry: &Entry) -> Json {
     let event = |kind: &str, source: Option<&str>| json!({ "epoch": epoch, "offset": offset, "event": kind, "source": source, "received": Micros(received).to_string() });
     match entry {
         Entry::Reading { reading, age } => {
@@ -89,11 +90,15 @@ fn entry_json(epoch: u64, offset: u64, received: i64, entry: &Entry) -> Json {
                 reading.series.tags.iter().map(|(name, value)| (name.to_string(), Json::from(&**value))).collect();
             let fields: serde_json::Map<_, _> =
                 reading.fields.iter().map(|(name, value)| (name.to_string(), json!(Plain(value)))).collect();
-            json!({
+            let mut line = json!({
                 "epoch": epoch, "offset": offset, "time": reading.time.unwrap_or(arrived).to_string(),
                 "received": arrived.to_string(), "source": &*reading.series.source, "device": &*reading.series.device,
                 "tags": tags, "fields": fields,
-            })
+            });
+            if let Some(window) = &reading.series.window {
+                line["window"] = Json::from(&**window);
+            }
+            line
         }
         Entry::Started => event("started", None),
         Entry::Tick => event("tick", None),
@@ -111,7 +116,7 @@ pub fn letters(store: &dyn Store, log: &Log, from: u64, most: usize) -> Result<V
     Ok(dead::list(store, log, from, most)?.iter().map(letter_json).collect())
 }
 
-fn letter_json(kept: &Kept) -> Json {
+pub(super) fn letter_json(kept: &Kept) -> Json {
     let letter = &kept.letter;
     let payload = if let Ok(text) = std::str::from_utf8(&letter.payload) {
         json!({ "text": text })

@@ -227,7 +227,7 @@ fn sled_directory() -> (TempDir, Vec<Told>) {
 }
 
 /// Spoils a file of a generation, and says how.
-fn spoil(file: &Path, random: &mut fastrand::Rng) -> String {
+pub fn spoil(file: &Path, random: &mut fastrand::Rng) -> String {
     let mut bytes = fs::read(file).unwrap();
     // sled writes a whole segment ahead: what is behind the data is zeros, and spoiling those is nothing.
     let used = bytes.iter().rposition(|byte| *byte != 0).unwrap_or_default();

@@ -5,10 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tidegate::queue::files::{OLDEST, VERSION};
 use tidegate::queue::{Appenders, Lock, OpenError, Queue, SledStore, Store, StoreError};
 
-use super::{at_second, entry, noise, stamp, told};
+use super::{at_second, entry, golden, noise, stamp, told};
 use crate::support::TempDir;
+use crate::support::gateway::{TestGateway, tidegate};
 
 fn open(dir: &TempDir, generation_bytes: u64) -> (Arc<dyn Store>, Queue, Appenders) {
     let store: Arc<dyn Store> = Arc::new(SledStore::open(&dir.path).unwrap());
@@ -22,7 +24,7 @@ fn commit(appenders: &mut Appenders, text: &str) {
 }
 
 /// Every directory and file below one, and what is in it.
-fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut all = BTreeMap::new();
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -36,18 +38,76 @@ fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     all
 }
 
+/// Not a lock is taken, no ballast dropped or made, nothing renamed and nothing finished.
 #[test]
-fn a_directory_of_a_newer_format_is_refused_and_left_as_it_is() {
-    let dir = TempDir::new("queue-version");
-    fs::create_dir_all(dir.path.join("readings/000007.gone")).unwrap();
-    for version in ["2\n", "x\n"] {
-        fs::write(dir.path.join("VERSION"), version).unwrap();
-        let before = contents(&dir.path);
+fn a_directory_of_another_format_is_refused_and_left_as_it_is() {
+    let gateway = TestGateway::new("queue-version", 1, "http://127.0.0.1:1", "");
+    let data = gateway.data_dir();
+    let (config, place) = (gateway.config().to_str().unwrap(), data.to_str().unwrap());
+    golden::unpack_into(VERSION, &data);
+    fs::create_dir_all(data.join("readings/000007.gone")).unwrap();
+    fs::write(data.join("LOCK"), "4711\n").unwrap();
+    fs::write(data.join("ballast"), "").unwrap();
+    let commands: [&[&str]; 7] = [
+        &["run", "-c", config],
+        &["queue", "stat", "-c", config],
+        &["queue", "peek", "--data-dir", place],
+        &["queue", "verify", "--data-dir", place],
+        &["queue", "export", "--data-dir", place],
+        &["dead", "list", "-c", config],
+        &["dead", "purge", "--all", "-c", config],
+    ];
+    for (version, said) in [
+        (VERSION + 1, "use a newer one; nothing was changed"),
+        (OLDEST - 1, "start it once with an older one that knows both; nothing was changed"),
+    ]
+    .map(|(version, said)| (format!("{version}\n"), said))
+    .into_iter()
+    .chain(["", "x\n", "-1\n", "99999999999\n"].map(|version| (version.to_owned(), "which is no format")))
+    {
+        fs::write(data.join("VERSION"), &version).unwrap();
+        let before = contents(&data);
+        for command in commands {
+            let refused = tidegate(command);
+            let stderr = String::from_utf8(refused.stderr).unwrap();
+            assert_eq!(refused.status.code(), Some(1), "{version:?}, {command:?}: {stderr}");
+            assert!(stderr.contains(said), "{version:?}, {command:?}: {stderr}");
+            assert!(contents(&data) == before, "{version:?}: {command:?} has written");
+        }
+        let store: Arc<dyn Store> = Arc::new(SledStore::open(&data).unwrap());
+        Queue::open(store, at_second(1), 1 << 20).err().unwrap();
+        assert!(contents(&data) == before, "{version:?}: opening has written");
+    }
+}
+
+/// Segments of another size, as builds before the first release had them.
+#[test]
+fn a_directory_of_another_build_is_refused_and_not_taken_for_damaged() {
+    let dir = golden::unpack(VERSION);
+    for generation in fs::read_dir(dir.path.join("readings")).unwrap() {
+        let mut settings = b"segment_size: 1048576\nuse_compression: false\nversion: 0.34\n".to_vec();
+        settings.extend([1, 2, 3, 4]);
+        fs::write(generation.unwrap().path().join("conf"), settings).unwrap();
+    }
+    let before = contents(&dir.path.join("readings"));
+    let store: Arc<dyn Store> = Arc::new(SledStore::open(&dir.path).unwrap());
+    let refused = Queue::open(store, at_second(1), 1 << 20).err().unwrap();
+    assert!(refused.to_string().contains("another build of tidegate, with segments of 1048576 bytes"), "{refused}");
+    assert!(contents(&dir.path.join("readings")) == before && !dir.path.join("damaged").exists());
+}
+
+#[test]
+fn a_changed_bit_in_the_settings_of_sled_costs_nothing() {
+    let dir = golden::unpack(VERSION);
+    let conf = dir.path.join("readings/000002/conf");
+    let whole = fs::read(&conf).unwrap();
+    for at in 0..whole.len() {
+        let mut changed = whole.clone();
+        changed[at] ^= 1 << (at % 8);
+        fs::write(&conf, changed).unwrap();
         let store: Arc<dyn Store> = Arc::new(SledStore::open(&dir.path).unwrap());
-        let refused = Queue::open(store.clone(), at_second(1), 1 << 20).err().unwrap();
-        assert!(matches!(&refused, OpenError::Newer { found } if found == version.trim()), "{refused}");
-        assert!(matches!(Queue::look(store).err().unwrap(), OpenError::Newer { .. }));
-        assert_eq!(contents(&dir.path), before);
+        let generation = store.open("readings", 2);
+        assert!(generation.is_ok_and(|generation| generation.head().unwrap().is_some()), "byte {at}");
     }
 }
 

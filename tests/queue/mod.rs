@@ -3,10 +3,12 @@
 mod damage;
 mod disk;
 mod full;
+mod golden;
 mod model;
 mod retention;
 mod syscalls;
 mod traced;
+mod verify;
 mod writer;
 
 use std::sync::Arc;

@@ -110,7 +110,7 @@ impl Rig {
         self.inbox.put(delivery).await.unwrap()
     }
 
-    async fn gap(&self) -> Result<(), oneshot::error::RecvError> {
+    pub async fn gap(&self) -> Result<(), oneshot::error::RecvError> {
         let (done, written) = oneshot::channel();
         self.requests.send(Request::Gaps(vec![reading("gap")], done)).await.unwrap();
         written.await
@@ -118,13 +118,16 @@ impl Rig {
 
     /// Commits rows, and that readings before `position` are folded.
     pub async fn fold(&self, position: u64, rows: Vec<Reading>) {
+        self.commit(FoldCommit { rows, position, ..FoldCommit::default() }).await;
+    }
+
+    pub async fn commit(&self, commit: FoldCommit) {
         let (done, committed) = oneshot::channel();
-        let commit = FoldCommit { rows, position, ..FoldCommit::default() };
         self.requests.send(Request::Fold(commit, done)).await.unwrap();
         committed.await.unwrap();
     }
 
-    async fn purge(&self, before: u64) -> u64 {
+    pub async fn purge(&self, before: u64) -> u64 {
         let (done, gone) = oneshot::channel();
         self.requests.send(Request::Purge(before, done)).await.unwrap();
         gone.await.unwrap()

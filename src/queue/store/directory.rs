@@ -18,7 +18,7 @@ use crate::queue::LOGS;
 
 const GONE: &str = "gone";
 /// Where damaged generations are kept for a person, and how many.
-const SHELF: &str = "damaged";
+pub(super) const SHELF: &str = "damaged";
 const SHELF_MAX: usize = 8;
 const BALLAST: &str = "ballast";
 /// Room for opening three logs and what delivery reads: opening one takes up to a segment.
@@ -34,10 +34,14 @@ impl SledStore {
     /// Takes the directory, making it where it is missing; what is in it stays as it is.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         make_directory(root).map_err(io_error("cannot make", root))?;
-        Ok(Self { root: root.to_owned(), mark: OnceLock::new() })
+        Ok(Self::at(root))
     }
 
-    fn directory(&self, log: &str, number: u32) -> PathBuf {
+    pub(super) fn at(root: &Path) -> Self {
+        Self { root: root.to_owned(), mark: OnceLock::new() }
+    }
+
+    pub(super) fn directory(&self, log: &str, number: u32) -> PathBuf {
         self.root.join(log).join(format!("{number:06}"))
     }
 
@@ -222,7 +226,7 @@ fn sync_directory(dir: &Path) -> Result<(), StoreError> {
 }
 
 /// What is in a directory; one that is not there holds nothing.
-fn list(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+pub(super) fn list(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(io_error("cannot list", dir))?,

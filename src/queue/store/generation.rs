@@ -56,6 +56,7 @@ impl SledGeneration {
         if !path.try_exists().map_err(io_error("cannot look for", &path))? {
             return Err(StoreError::Missing { path });
         }
+        mend_settings(dir)?;
         // On a full disk sled leaves an empty snapshot behind, and then takes the whole database for corrupt.
         remove_snapshots(dir, ".generating")?;
         let until = Instant::now() + LET_GO;
@@ -201,6 +202,25 @@ fn is_eio(error: &io::Error) -> bool {
 
 fn is_locked(error: &io::Error) -> bool {
     error.to_string().contains("could not acquire lock")
+}
+
+/// sled keeps its settings in a file of each database, and takes a changed bit in it for the wish to have others. Ours
+/// are always the same, so a damaged file is made anew; one that another build wrote is not damaged.
+fn mend_settings(dir: &Path) -> Result<(), StoreError> {
+    let path = dir.join("conf");
+    // sled writes one where there is none.
+    let Ok(bytes) = fs::read(&path) else { return Ok(()) };
+    let text = String::from_utf8_lossy(&bytes);
+    let told = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    let segment = told("segment_size").and_then(|size| size.parse::<usize>().ok());
+    match segment {
+        Some(SEGMENT) if told("use_compression") == Some("false") && told("version") == Some("0.34") => Ok(()),
+        // No changed bit makes another power of two of ours.
+        Some(segment) if segment.is_power_of_two() && segment != SEGMENT => {
+            Err(StoreError::OtherBuild { path: dir.to_owned(), segment })
+        }
+        _ => fs::remove_file(&path).map_err(io_error("cannot remove", &path)),
+    }
 }
 
 /// Removes sled's snapshots whose names end like this, and says how many there were.

@@ -1,14 +1,17 @@
 //! What the log stands on: generations that keep chunks by number, and a few small files.
 //!
-//! Two keep them: [`SledStore`] on a real disk, and in the tests one in memory that forgets what was not synced.
+//! Three keep them: [`SledStore`] on a real disk, [`CopyStore`] for looking at one without touching it, and in the tests
+//! one in memory that forgets what was not synced.
 //!
 //! Invariants:
 //! - chunks are added, never overwritten and never taken away; a generation goes as a whole;
 //! - what `create` and `put` wrote is durable, name and all, when they return;
 //! - what cannot be read is an error that says so, never a panic and never an empty answer.
 
+mod copy;
 mod directory;
 mod generation;
+mod raw;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,6 +19,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use copy::CopyStore;
 pub use directory::{SledStore, make_directory};
 pub use generation::VALUE_MAX;
 
@@ -32,6 +36,12 @@ pub enum StoreError {
     /// A generation has no content: its making was cut short, or it was lost.
     #[error("{path} is missing")]
     Missing { path: PathBuf },
+    /// It is whole, and not ours.
+    #[error(
+        "{path} was written by another build of tidegate, with segments of {segment} bytes: use that one, or set another \
+         `gateway.data_dir`; nothing of it was changed"
+    )]
+    OtherBuild { path: PathBuf, segment: usize },
 }
 
 /// The disk a data directory is on, bytes.

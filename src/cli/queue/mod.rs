@@ -1,4 +1,7 @@
-//! `tidegate queue stat|peek`: what is in the log.
+//! `tidegate queue stat|peek|verify|export`: what is in the log.
+
+mod export;
+mod verify;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,13 +14,19 @@ use clap::Subcommand;
 use serde_json::Value as Json;
 
 use super::{ask, load};
-use crate::config::Secret;
+use crate::config::{Config, Secret};
 use crate::queue::look::{self, LogStat, Stat};
-use crate::queue::{Lock, OpenError, Queue, SledStore};
+use crate::queue::{CopyStore, LOGS, Lock, OpenError, Queue, SledStore};
 
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  tidegate queue stat -c tidegate.toml\n  tidegate queue peek --data-dir \
-                        /var/lib/tidegate -n 20\n\nA running gateway is asked through its HTTP port.")]
+#[command(after_help = "\
+Examples:
+  tidegate queue stat -c tidegate.toml
+  tidegate queue peek --data-dir /var/lib/tidegate -n 20
+  tidegate queue verify --data-dir /var/lib/tidegate
+  tidegate queue export -c tidegate.toml -o readings.ndjson
+
+A running gateway is asked through its HTTP port.")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -42,6 +51,10 @@ enum Command {
         #[arg(long)]
         from: Option<u64>,
     },
+    /// Read all of it, of a stopped gateway, and say what is damaged
+    Verify(verify::Args),
+    /// Write a log as JSON lines, as much of it as can be read
+    Export(export::Args),
 }
 
 /// Where the queue is: `queue` and `dead` take the same.
@@ -63,28 +76,47 @@ pub enum Found {
 
 impl Place {
     pub fn find(&self) -> anyhow::Result<Found> {
-        let config = self.config.as_deref().map(load::load).transpose()?;
-        let dir = match (&self.data_dir, &config) {
-            (Some(dir), _) => dir.clone(),
-            (None, Some(config)) => config.gateway.data_dir.clone(),
-            (None, None) => bail!("which queue? give -c FILE or --data-dir DIR"),
-        };
+        let (dir, config) = self.dir()?;
         match open(&dir) {
             Ok((queue, lock)) => Ok(Found::Stopped(Box::new(queue), lock, dir)),
             Err(OpenError::InUse { holder, .. }) => {
-                let http = config.map(|config| config.http);
-                let Some((address, token)) = http.and_then(|http| Some((http.listen?, http.token))) else {
-                    bail!(
-                        "{} is in use by a running gateway (process {holder}): give -c FILE, so that it can be asked \
-                         through its HTTP port, or stop it",
-                        dir.display()
-                    );
-                };
+                let (address, token) = running(&dir, &holder, config)?;
                 Ok(Found::Running(address, token))
             }
             Err(error) => Err(error.into()),
         }
     }
+
+    /// The data directory, and the configuration where one was given.
+    fn dir(&self) -> anyhow::Result<(PathBuf, Option<Config>)> {
+        let config = self.config.as_deref().map(load::load).transpose()?;
+        match (&self.data_dir, &config) {
+            (Some(dir), _) => Ok((dir.clone(), config)),
+            (None, Some(found)) => Ok((found.gateway.data_dir.clone(), config)),
+            (None, None) => bail!("which queue? give -c FILE or --data-dir DIR"),
+        }
+    }
+}
+
+/// Where a running gateway is asked.
+fn running(dir: &Path, holder: &str, config: Option<Config>) -> anyhow::Result<(SocketAddr, Option<Secret>)> {
+    let http = config.map(|config| config.http);
+    http.and_then(|http| Some((http.listen?, http.token))).with_context(|| {
+        format!(
+            "{} is in use by a running gateway (process {holder}): give -c FILE, so that it can be asked through its \
+             HTTP port, or stop it",
+            dir.display()
+        )
+    })
+}
+
+/// A data directory that nobody uses, of which not a byte is changed, and the lock that keeps it so.
+fn untouched(dir: &Path) -> Result<(Arc<CopyStore>, Option<Lock>), OpenError> {
+    if !dir.join("VERSION").exists() && !LOGS.iter().any(|log| dir.join(log).exists()) {
+        return Err(OpenError::Missing { path: dir.to_owned() });
+    }
+    let lock = Lock::look(dir)?;
+    Ok((Arc::new(CopyStore::new(dir)), lock))
 }
 
 fn open(dir: &Path) -> Result<(Queue, Lock), OpenError> {
@@ -97,23 +129,47 @@ fn open(dir: &Path) -> Result<(Queue, Lock), OpenError> {
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    match (args.command, args.place.find()?) {
-        (Command::Stat { json }, Found::Stopped(queue, ..)) => print_stat(&look::stat(&queue)?, json)?,
-        (Command::Stat { json }, Found::Running(address, token)) => {
-            let stat = get(address, "/queue/stat", token.as_ref())?;
-            print_stat(&serde_json::from_value(stat)?, json)?;
-        }
-        (Command::Peek { n, from }, Found::Stopped(queue, ..)) => print_lines(&look::peek(&queue, from, n)?),
-        (Command::Peek { n, from }, Found::Running(address, token)) => {
+    let place = args.place;
+    match args.command {
+        Command::Stat { json } => stat(&place.find()?, json),
+        Command::Peek { n, from } => peek(&place.find()?, n, from),
+        Command::Verify(args) => verify::run(args, &place),
+        Command::Export(args) => export::run(args, &place),
+    }
+}
+
+fn stat(found: &Found, json: bool) -> anyhow::Result<ExitCode> {
+    let stat = match found {
+        Found::Stopped(queue, ..) => look::stat(queue)?,
+        Found::Running(address, token) => serde_json::from_value(get(*address, "/queue/stat", token.as_ref())?)?,
+    };
+    print_stat(&stat, json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn peek(found: &Found, n: usize, from: Option<u64>) -> anyhow::Result<ExitCode> {
+    let entries = match found {
+        Found::Stopped(queue, ..) => look::peek(queue, from, n)?,
+        Found::Running(address, token) => {
             let page = |from: Option<u64>, n| {
                 let from = from.map(|from| format!("&from={from}")).unwrap_or_default();
-                get(address, &format!("/queue/peek?n={n}{from}"), token.as_ref())
+                get(*address, &format!("/queue/peek?n={n}{from}"), token.as_ref())
             };
-            let last = |entry: &Json| entry["offset"].as_u64().or(entry["lost"]["to"].as_u64());
-            print_lines(&in_pages(n, from, page, last)?);
+            in_pages(n, from, page, last_offset)?
         }
-    }
+    };
+    print_lines(&entries);
     Ok(ExitCode::SUCCESS)
+}
+
+/// The last offset that an item of `peek` is about.
+fn last_offset(entry: &Json) -> Option<u64> {
+    entry["offset"].as_u64().or(entry["lost"]["to"].as_u64())
+}
+
+/// Runs without the log lines of the queue: what it finds is told by the command, in order.
+fn quietly<T>(look: impl FnOnce() -> T) -> T {
+    tracing::subscriber::with_default(tracing::subscriber::NoSubscriber::default(), look)
 }
 
 /// Asks a running gateway.
