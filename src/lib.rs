@@ -49,6 +49,9 @@ pub mod cli;
 pub mod clock;
 /// TOML as written to the configuration as meant, or every fault with its place.
 pub mod config;
+/// Gateways that are wrong on purpose, for the power-cut rig to find out.
+#[cfg(feature = "faults")]
+pub mod faults;
 /// Status, metrics and health for people and machines.
 pub mod http;
 /// Every metric, named once.

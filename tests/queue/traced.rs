@@ -172,6 +172,11 @@ fn an_acknowledgement_leaves_after_the_fdatasync_and_new_names_are_synced_before
         trace.assert_synced(file, head, last);
         trace.assert_synced(generation, head, last);
         trace.assert_synced(&data.join("readings"), made, last);
+        // sled writes its settings once and never syncs them; where they are torn it opens nothing.
+        let conf = generation.join("conf");
+        let settings = trace.0.iter().rfind(|call| call.is("write", &conf)).expect("settings are written");
+        trace.assert_synced(&conf, settings, head);
+        trace.assert_synced(generation, settings, head);
     }
 
     // One that goes has lost its name before the first of its files.

@@ -1,0 +1,181 @@
+//! Rounds of `simulate` on a machine whose power is cut a dozen times in each, and what must be true at the end.
+//!
+//! A round is drawn from its seed: when the cuts fall, what each leaves, what the sensors say. It is in order when every
+//! reading that was generated has arrived, each row says what it must, no gap was recorded, and every life but the
+//! killed ones went on: readings wait in the broker until they are acknowledged, so whatever is missing was acknowledged
+//! and not kept.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::json;
+use tidegate::faults::{GENERATION_BYTES, Mutant};
+use tidegate::simulate::gateway::Wires;
+use tidegate::simulate::report::Report;
+use tidegate::simulate::sensor::Sensor;
+use tidegate::simulate::stream::Faults;
+use tidegate::simulate::{self, Settings};
+
+use crate::Ground;
+use crate::machine::{Cut, Machine, Tally, When};
+use crate::mount::{Ext4, Mount, StrictFiles};
+use crate::place::Place;
+
+/// Cuts in a full round.
+const CUTS: u64 = 12;
+const DURATION: Duration = Duration::from_secs(8);
+const SENSORS: usize = 10;
+const RATE: f64 = 20.0;
+/// So small that generations are made, sealed and removed all the time.
+const GENERATION: u64 = 50_000;
+/// Records that wait for their next try are on the road when the power goes.
+const THROTTLE: f64 = 0.3;
+/// What a new directory is made in.
+const FIRST: Duration = Duration::from_millis(220);
+const LIFE: std::ops::Range<u64> = 50..900;
+const SYNCS: std::ops::RangeInclusive<u64> = 1..=60;
+const RUNS_ON_MAX: u64 = 20;
+
+/// What came of one round.
+pub struct Round {
+    pub seed: u64,
+    pub report: Report,
+    pub tally: Tally,
+    /// How to look at what the last cut left, where something is wrong.
+    pub kept: Option<String>,
+}
+
+impl Round {
+    pub fn is_ok(&self) -> bool {
+        self.wrong().is_none()
+    }
+
+    /// What is wrong, in words.
+    pub fn wrong(&self) -> Option<String> {
+        let Report { delivered, generated, gaps, verdict, .. } = &self.report;
+        match self.lost() {
+            _ if !self.report.is_ok() => Some(verdict.clone()),
+            0 if *gaps == 0 => None,
+            0 => Some(format!("{gaps} gaps")),
+            lost => Some(format!("{lost} of {} readings are lost, {} arrived", generated.readings, delivered.unique)),
+        }
+    }
+
+    /// Readings that were acknowledged and are gone, with a gap record or without.
+    pub fn lost(&self) -> u64 {
+        self.report.generated.readings.saturating_sub(self.report.delivered.unique)
+    }
+
+    /// Whether a gateway did not live until it was killed, or stopped.
+    pub fn has_failed_start(&self) -> bool {
+        self.report.fault.is_some()
+    }
+}
+
+impl std::fmt::Display for Round {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Tally { cuts, in_balance, pieces, .. }, Report { delivered, windows, .. }) = (self.tally, &self.report);
+        write!(f, "seed {:>5}  {cuts} cuts, {in_balance} with {pieces} pieces in the balance; ", self.seed)?;
+        write!(f, "{} readings and {} rows arrived: ", delivered.unique, windows.delivered)?;
+        f.write_str(self.wrong().as_deref().unwrap_or("ok"))
+    }
+}
+
+/// Runs so many cuts, in as many rounds as that takes. Says whether all is well.
+pub async fn run(on: Ground, cuts: u64, seed: u64) -> anyhow::Result<bool> {
+    let place = Place::new()?;
+    match on {
+        Ground::Ext4 => rounds(&Ext4::new(place.path())?, on, cuts, seed, &place).await,
+        Ground::Strict => rounds(&StrictFiles, on, cuts, seed, &place).await,
+    }
+}
+
+async fn rounds<M: Mount>(mount: &M, on: Ground, cuts: u64, seed: u64, place: &Place) -> anyhow::Result<bool> {
+    let mut sum = Tally::default();
+    let (mut seeds, mut failed, mut lost, mut wrong, mut failed_starts) = (Vec::new(), Vec::new(), 0, 0, 0);
+    while sum.cuts < cuts {
+        let seed = seed + seeds.len() as u64;
+        let asked = CUTS.min(cuts - sum.cuts);
+        let round = round(mount, seed, asked, None, place.path()).await?;
+        println!("{round}");
+        if !round.is_ok() {
+            println!("  again: tests/power-cut/run live --on {on} --cuts {asked} --seed {seed}");
+            println!("  kept: {}", round.kept.as_deref().unwrap_or("nothing"));
+            failed.push(seed);
+        }
+        seeds.push(seed);
+        sum.cuts += round.tally.cuts;
+        sum.in_balance += round.tally.in_balance;
+        sum.pieces += round.tally.pieces;
+        sum.bytes_written += round.tally.bytes_written;
+        lost += round.lost();
+        wrong += round.report.windows.wrong;
+        failed_starts += u64::from(round.has_failed_start());
+        // One that ended by itself does not come to all its cuts.
+        if round.tally.cuts < asked {
+            sum.cuts += asked - round.tally.cuts;
+        }
+    }
+    // Cuts at which nothing can be lost would pass as well.
+    let at_stake = 4 * sum.in_balance >= sum.cuts;
+    if !at_stake {
+        println!("only {} of {} cuts had anything in the balance", sum.in_balance, sum.cuts);
+    }
+    let line = json!({
+        "mode": "live", "on": on.to_string(), "seeds": seeds, "cuts": sum.cuts, "in_balance": sum.in_balance,
+        "pieces": sum.pieces, "bytes_written": sum.bytes_written, "lost": lost, "rows_wrong": wrong,
+        "failed_starts": failed_starts, "failed": failed,
+    });
+    println!("{line}");
+    Ok(failed.is_empty() && at_stake)
+}
+
+/// One life of a data directory, of a gateway that is sound or a mutant.
+pub async fn round<M: Mount>(
+    mount: &M,
+    seed: u64,
+    cuts: u64,
+    mutant: Option<Mutant>,
+    place: &Path,
+) -> anyhow::Result<Round> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let cuts = (0..cuts).map(|number| draw(&mut random, number == 0)).collect();
+    let (below, wires) = (place.join(format!("round-{seed}")), place.join(format!("wires-{seed}")));
+    std::fs::create_dir_all(&wires)?;
+    let mut machine = Machine::start(mount, &below, cuts, random)?;
+    let settings = settings(seed, machine.data_dir(), wires, mutant);
+    let report = simulate::run_on(&mut machine, settings, |_| {}).await?;
+    let mut round = Round { seed, report, tally: machine.tally, kept: None };
+    if !round.is_ok() && mutant.is_none() {
+        round.kept = Some(machine.keep(&std::env::temp_dir().join(format!("tidegate-power-cut-seed-{seed}")))?);
+    }
+    Ok(round)
+}
+
+fn draw(random: &mut fastrand::Rng, is_first: bool) -> Cut {
+    let when = match () {
+        () if is_first => When::After(FIRST.mul_f64(random.f64())),
+        () if random.u32(..3) == 0 => When::AtSync(random.u64(SYNCS)),
+        () => When::After(Duration::from_millis(random.u64(LIFE))),
+    };
+    let keep = f64::from(random.u32(0..=4)) / 4.0;
+    Cut { when, runs_on: Duration::from_millis(random.u64(0..=RUNS_ON_MAX)), keep }
+}
+
+fn settings(seed: u64, dir: PathBuf, wires: PathBuf, mutant: Option<Mutant>) -> Settings {
+    let published = (0..SENSORS).map(|index| Sensor::synthetic(seed, index, RATE));
+    let mut env = vec![(GENERATION_BYTES.to_owned(), GENERATION.to_string())];
+    env.extend(mutant.map(|mutant| (Mutant::VARIABLE.to_owned(), mutant.name().to_owned())));
+    Settings {
+        duration: Some(DURATION),
+        sensors: published.chain([Sensor::serial(seed, 0, RATE)]).collect(),
+        faults: Faults { seed, throttle: THROTTLE, ..Faults::default() },
+        config: None,
+        http: None,
+        mqtt: None,
+        endpoint: None,
+        dir,
+        wires: Wires { dir: wires, serial: 1, modbus: 0, poll: Duration::from_secs(1) },
+        env,
+    }
+}

@@ -1,0 +1,188 @@
+//! The switch between a medium and whoever asks it.
+//!
+//! ```text
+//!   on ──off, or at the n-th sync──▶ off ──tear_down──▶ gone
+//!   answers                          answers nothing    EIO to all
+//! ```
+//!
+//! A disk without power says nothing, not even that it failed: a gateway that got an error could still act on it. So
+//! while it is off every question waits. Once the process that asked has its SIGKILL, nobody is left to hear an answer,
+//! and all that wait are given an error, so that the kernel lets go of the dead.
+//!
+//! Invariant: after the power went off nothing changes on the medium, and no sync that was not answered before is.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::luck::Luck;
+
+/// What is written to, and what a cut leaves of it.
+pub trait Medium: Clone + Send + 'static {
+    /// How many pieces were written and not synced.
+    fn in_balance(&self) -> usize;
+
+    /// What is left after a power cut.
+    fn survive(self, luck: &mut Luck) -> Self;
+
+    /// Bytes that were ever written.
+    fn written(&self) -> u64;
+}
+
+pub struct Power<T> {
+    state: Mutex<State<T>>,
+    turned: Condvar,
+    is_on: watch::Sender<bool>,
+    /// When it was written to first since it was armed.
+    woken: watch::Sender<Option<Instant>>,
+}
+
+struct State<T> {
+    medium: T,
+    supply: Supply,
+    /// How many syncs are left until the power goes off by itself.
+    syncs_left: Option<u64>,
+    armed_at: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Supply {
+    On,
+    Off,
+    Gone,
+}
+
+impl<T: Medium> Power<T> {
+    pub fn new(medium: T) -> Arc<Self> {
+        let state = State { medium, supply: Supply::On, syncs_left: None, armed_at: 0 };
+        let (is_on, woken) = (watch::Sender::new(true), watch::Sender::new(None));
+        Arc::new(Self { state: Mutex::new(state), turned: Condvar::new(), is_on, woken })
+    }
+
+    /// Asks the medium. Waits while the power is off; `None` once it is gone for good.
+    pub fn ask<R>(&self, question: impl FnOnce(&mut T) -> R) -> Option<R> {
+        let mut state = self.supplied();
+        (state.supply == Supply::On).then(|| {
+            let answer = question(&mut state.medium);
+            if state.medium.written() > state.armed_at {
+                state.armed_at = u64::MAX;
+                self.woken.send_replace(Some(Instant::now()));
+            }
+            answer
+        })
+    }
+
+    /// The same for a sync, on which the power may go off: then it has not happened.
+    pub fn sync<R>(&self, question: impl FnOnce(&mut T) -> R) -> Option<R> {
+        let mut state = self.supplied();
+        if let Some(left) = &mut state.syncs_left {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                self.turn(&mut state, Supply::Off);
+            }
+        }
+        drop(state);
+        self.ask(question)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn supplied(&self) -> MutexGuard<'_, State<T>> {
+        let waits = |state: &mut State<T>| state.supply == Supply::Off;
+        self.turned.wait_while(self.state(), waits).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn turn(&self, state: &mut State<T>, supply: Supply) {
+        state.supply = supply;
+        state.syncs_left = None;
+        self.is_on.send_replace(supply == Supply::On);
+        self.turned.notify_all();
+    }
+
+    /// A life begins: from here the first write is waited for, and the power goes off at this sync.
+    pub fn arm(&self, at_sync: Option<u64>) {
+        let mut state = self.state();
+        state.syncs_left = at_sync;
+        state.armed_at = state.medium.written();
+        self.woken.send_replace(None);
+    }
+
+    /// Resolves when it has been written to in this life, and says when that was first.
+    pub async fn woken(&self) -> Instant {
+        // The sender is ours: it cannot be gone.
+        let woken = self.woken.subscribe().wait_for(Option::is_some).await.ok().and_then(|woken| *woken);
+        woken.unwrap_or_else(Instant::now)
+    }
+
+    pub fn off(&self) {
+        let mut state = self.state();
+        if state.supply == Supply::On {
+            self.turn(&mut state, Supply::Off);
+        }
+    }
+
+    /// Resolves when the power has gone off.
+    pub async fn went_off(&self) {
+        // The sender is ours: it cannot be gone.
+        let _ = self.is_on.subscribe().wait_for(|on| !on).await;
+    }
+
+    pub fn tear_down(&self) {
+        self.turn(&mut self.state(), Supply::Gone);
+    }
+
+    /// The medium as it was when the power went off.
+    pub fn into_medium(self: Arc<Self>) -> Option<T> {
+        let power = Arc::into_inner(self)?;
+        Some(power.state.into_inner().unwrap_or_else(PoisonError::into_inner).medium)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Counter(u64);
+
+    impl Medium for Counter {
+        fn in_balance(&self) -> usize {
+            0
+        }
+
+        fn survive(self, _: &mut Luck) -> Self {
+            self
+        }
+
+        fn written(&self) -> u64 {
+            self.0
+        }
+    }
+
+    fn write(counter: &mut Counter) -> u64 {
+        counter.0 += 1;
+        counter.0
+    }
+
+    #[test]
+    fn the_sync_at_which_it_goes_off_has_not_happened_and_is_never_answered_well() {
+        let power = Power::new(Counter(7));
+        power.arm(Some(2));
+        let woken = || *power.woken.borrow();
+        assert_eq!((woken(), power.sync(write)), (None, Some(8)));
+        assert!(woken().is_some());
+        let waiting = {
+            let power = power.clone();
+            std::thread::spawn(move || (power.sync(write), power.ask(write)))
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(power.went_off());
+        assert!(!waiting.is_finished(), "it was answered without power");
+        power.tear_down();
+        assert_eq!(waiting.join().unwrap(), (None, None));
+        assert_eq!(power.into_medium().unwrap().0, 8);
+    }
+}
