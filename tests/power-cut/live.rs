@@ -20,9 +20,10 @@ use crate::Ground;
 use crate::machine::{Cut, Machine, Tally, When};
 use crate::mount::{Ext4, Mount, StrictFiles};
 use crate::place::Place;
+use crate::power::Fuse;
 
 /// Cuts in a full round.
-const CUTS: u64 = 12;
+const CUTS: u64 = 14;
 const DURATION: Duration = Duration::from_secs(8);
 const SENSORS: usize = 10;
 const RATE: f64 = 20.0;
@@ -30,10 +31,13 @@ const RATE: f64 = 20.0;
 const GENERATION: u64 = 50_000;
 /// Records that wait for their next try are on the road when the power goes.
 const THROTTLE: f64 = 0.3;
+/// For what goes wrong there alone, most are.
+const THROTTLE_MOST: f64 = 0.8;
 /// What a new directory is made in.
 const FIRST: Duration = Duration::from_millis(220);
 const LIFE: std::ops::Range<u64> = 50..900;
-const SYNCS: std::ops::RangeInclusive<u64> = 1..=60;
+const SYNCS: std::ops::RangeInclusive<u64> = 1..=150;
+const WRITES: std::ops::RangeInclusive<u64> = 1..=500;
 const RUNS_ON_MAX: u64 = 20;
 
 /// What came of one round.
@@ -155,8 +159,11 @@ pub async fn round<M: Mount>(
 fn draw(random: &mut fastrand::Rng, is_first: bool) -> Cut {
     let when = match () {
         () if is_first => When::After(FIRST.mul_f64(random.f64())),
-        () if random.u32(..3) == 0 => When::AtSync(random.u64(SYNCS)),
-        () => When::After(Duration::from_millis(random.u64(LIFE))),
+        () => match random.u32(..3) {
+            0 => When::At(Fuse::Sync(random.u64(SYNCS))),
+            1 => When::At(Fuse::Write(random.u64(WRITES))),
+            _ => When::After(Duration::from_millis(random.u64(LIFE))),
+        },
     };
     let keep = f64::from(random.u32(0..=4)) / 4.0;
     Cut { when, runs_on: Duration::from_millis(random.u64(0..=RUNS_ON_MAX)), keep }
@@ -165,11 +172,12 @@ fn draw(random: &mut fastrand::Rng, is_first: bool) -> Cut {
 fn settings(seed: u64, dir: PathBuf, wires: PathBuf, mutant: Option<Mutant>) -> Settings {
     let published = (0..SENSORS).map(|index| Sensor::synthetic(seed, index, RATE));
     let mut env = vec![(GENERATION_BYTES.to_owned(), GENERATION.to_string())];
+    let throttle = if mutant == Some(Mutant::CursorsFirst) { THROTTLE_MOST } else { THROTTLE };
     env.extend(mutant.map(|mutant| (Mutant::VARIABLE.to_owned(), mutant.name().to_owned())));
     Settings {
         duration: Some(DURATION),
         sensors: published.chain([Sensor::serial(seed, 0, RATE)]).collect(),
-        faults: Faults { seed, throttle: THROTTLE, ..Faults::default() },
+        faults: Faults { seed, throttle, ..Faults::default() },
         config: None,
         http: None,
         mqtt: None,

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::luck::Luck;
 use crate::mount::{Mount, Mounted};
-use crate::power::{Medium, Power};
+use crate::power::{Fuse, Medium, Power};
 
 /// A life that has not reached its moment by then is cut all the same.
 const LONGEST_LIFE: Duration = Duration::from_secs(4);
@@ -40,8 +40,8 @@ pub struct Cut {
 pub enum When {
     /// After the first write.
     After(Duration),
-    /// As the n-th sync begins.
-    AtSync(u64),
+    /// On a call to the medium.
+    At(Fuse),
 }
 
 /// What the cuts were.
@@ -92,11 +92,11 @@ impl<'a, M: Mount> Machine<'a, M> {
     }
 
     fn arm(&self) {
-        let at_sync = self.to_come.front().and_then(|cut| match cut.when {
-            When::AtSync(n) => Some(n),
+        let fuse = self.to_come.front().and_then(|cut| match cut.when {
+            When::At(fuse) => Some(fuse),
             When::After(_) => None,
         });
-        self.power.arm(at_sync);
+        self.power.arm(fuse);
     }
 
     async fn is_so_old(&self, after: Duration) {
@@ -127,7 +127,7 @@ impl<M: Mount> Ground for Machine<'_, M> {
         let Some(cut) = self.to_come.front() else { return std::future::pending().await };
         let after = match cut.when {
             When::After(after) => after,
-            When::AtSync(_) => LONGEST_LIFE,
+            When::At(_) => LONGEST_LIFE,
         };
         tokio::select! {
             () = self.power.went_off() => {}

@@ -1,8 +1,8 @@
 //! The switch between a medium and whoever asks it.
 //!
 //! ```text
-//!   on ──off, or at the n-th sync──▶ off ──tear_down──▶ gone
-//!   answers                          answers nothing    EIO to all
+//!   on ──off, or a fuse blows──▶ off ──tear_down──▶ gone
+//!   answers                      answers nothing    EIO to all
 //! ```
 //!
 //! A disk without power says nothing, not even that it failed: a gateway that got an error could still act on it. So
@@ -41,9 +41,28 @@ pub struct Power<T> {
 struct State<T> {
     medium: T,
     supply: Supply,
-    /// How many syncs are left until the power goes off by itself.
-    syncs_left: Option<u64>,
-    armed_at: u64,
+    /// Where the power goes off by itself, counted down.
+    fuse: Option<Fuse>,
+    /// Bytes that were written after the last call.
+    written: u64,
+}
+
+/// A call on which the power goes off: none of this kind before, counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fuse {
+    /// As the n-th sync begins: it has not happened.
+    Sync(u64),
+    /// After the n-th write: it lies in the balance.
+    Write(u64),
+}
+
+impl Fuse {
+    /// Whether it blows now, counted down by one.
+    fn blows(&mut self) -> bool {
+        let (Self::Sync(left) | Self::Write(left)) = self;
+        *left = left.saturating_sub(1);
+        *left == 0
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -55,7 +74,7 @@ enum Supply {
 
 impl<T: Medium> Power<T> {
     pub fn new(medium: T) -> Arc<Self> {
-        let state = State { medium, supply: Supply::On, syncs_left: None, armed_at: 0 };
+        let state = State { medium, supply: Supply::On, fuse: None, written: 0 };
         let (is_on, woken) = (watch::Sender::new(true), watch::Sender::new(None));
         Arc::new(Self { state: Mutex::new(state), turned: Condvar::new(), is_on, woken })
     }
@@ -63,24 +82,37 @@ impl<T: Medium> Power<T> {
     /// Asks the medium. Waits while the power is off; `None` once it is gone for good.
     pub fn ask<R>(&self, question: impl FnOnce(&mut T) -> R) -> Option<R> {
         let mut state = self.supplied();
-        (state.supply == Supply::On).then(|| {
-            let answer = question(&mut state.medium);
-            if state.medium.written() > state.armed_at {
-                state.armed_at = u64::MAX;
-                self.woken.send_replace(Some(Instant::now()));
-            }
-            answer
-        })
+        if state.supply == Supply::Gone {
+            return None;
+        }
+        let answer = question(&mut state.medium);
+        let written = state.medium.written();
+        if state.written == written {
+            return Some(answer);
+        }
+        state.written = written;
+        if self.woken.borrow().is_none() {
+            self.woken.send_replace(Some(Instant::now()));
+        }
+        if let Some(fuse @ Fuse::Write(_)) = &mut state.fuse
+            && fuse.blows()
+        {
+            self.turn(&mut state, Supply::Off);
+            drop(state);
+            // It was written, and nobody hears of it.
+            drop(self.supplied());
+            return None;
+        }
+        Some(answer)
     }
 
-    /// The same for a sync, on which the power may go off: then it has not happened.
+    /// The same for a sync.
     pub fn sync<R>(&self, question: impl FnOnce(&mut T) -> R) -> Option<R> {
         let mut state = self.supplied();
-        if let Some(left) = &mut state.syncs_left {
-            *left = left.saturating_sub(1);
-            if *left == 0 {
-                self.turn(&mut state, Supply::Off);
-            }
+        if let Some(fuse @ Fuse::Sync(_)) = &mut state.fuse
+            && fuse.blows()
+        {
+            self.turn(&mut state, Supply::Off);
         }
         drop(state);
         self.ask(question)
@@ -97,16 +129,16 @@ impl<T: Medium> Power<T> {
 
     fn turn(&self, state: &mut State<T>, supply: Supply) {
         state.supply = supply;
-        state.syncs_left = None;
+        state.fuse = None;
         self.is_on.send_replace(supply == Supply::On);
         self.turned.notify_all();
     }
 
-    /// A life begins: from here the first write is waited for, and the power goes off at this sync.
-    pub fn arm(&self, at_sync: Option<u64>) {
+    /// A life begins: from here its first write is waited for, and calls are counted.
+    pub fn arm(&self, fuse: Option<Fuse>) {
         let mut state = self.state();
-        state.syncs_left = at_sync;
-        state.armed_at = state.medium.written();
+        state.fuse = fuse;
+        state.written = state.medium.written();
         self.woken.send_replace(None);
     }
 
@@ -170,7 +202,7 @@ mod tests {
     #[test]
     fn the_sync_at_which_it_goes_off_has_not_happened_and_is_never_answered_well() {
         let power = Power::new(Counter(7));
-        power.arm(Some(2));
+        power.arm(Some(Fuse::Sync(2)));
         let woken = || *power.woken.borrow();
         assert_eq!((woken(), power.sync(write)), (None, Some(8)));
         assert!(woken().is_some());
@@ -184,5 +216,21 @@ mod tests {
         power.tear_down();
         assert_eq!(waiting.join().unwrap(), (None, None));
         assert_eq!(power.into_medium().unwrap().0, 8);
+    }
+
+    #[test]
+    fn the_write_after_which_it_goes_off_has_happened_and_nobody_hears_of_it() {
+        let power = Power::new(Counter(0));
+        power.arm(Some(Fuse::Write(2)));
+        assert_eq!((power.ask(write), power.ask(|counter| counter.0)), (Some(1), Some(1)));
+        let waiting = {
+            let power = power.clone();
+            std::thread::spawn(move || power.ask(write))
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(power.went_off());
+        power.tear_down();
+        assert_eq!(waiting.join().unwrap(), None);
+        assert_eq!(power.into_medium().unwrap().0, 2);
     }
 }
