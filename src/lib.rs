@@ -49,8 +49,7 @@ pub mod cli;
 pub mod clock;
 /// TOML as written to the configuration as meant, or every fault with its place.
 pub mod config;
-/// Gateways that are wrong on purpose, for the power-cut rig to find out.
-#[cfg(feature = "faults")]
+/// Faults made on purpose, for the power-cut rig.
 pub mod faults;
 /// Status, metrics and health for people and machines.
 pub mod http;

@@ -30,6 +30,7 @@ use crate::batch::lane::Removed;
 use crate::batch::{Limits, Record, Sealed, Sealer};
 use crate::clock::Clock;
 use crate::config;
+use crate::faults::Point;
 use crate::metrics::Metrics;
 use crate::queue::{Cursors, ShedBefore, Store, StoreError};
 use crate::reading::Micros;
@@ -110,6 +111,9 @@ impl<S: Sink> Delivery<S> {
                     self.save_behind(&due)?;
                 }
                 let verdict = self.send(&due, &mut turn).await;
+                if verdict.is_ok() {
+                    Point::Taken.reached();
+                }
                 self.settle(&due, verdict, &mut turn).await?;
                 continue;
             }
@@ -317,6 +321,7 @@ impl<S: Sink> Delivery<S> {
         let cursors = self.streams.cursors();
         if cursors != turn.saved {
             cursors.store(&*self.store)?;
+            Point::CursorsSaved.reached();
             turn.saved = cursors;
         }
         turn.saved_at = Instant::now();

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use fuser::{
-    BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, LockOwner, OpenFlags,
-    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs,
-    ReplyWrite, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, LockOwner,
+    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen,
+    ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
 
 use crate::disk::{TTL, attributes};
@@ -52,7 +52,9 @@ impl Strict {
     /// With nothing to sync there is nothing at stake, and no moment worth a cut.
     fn sync(&self, number: u64, reply: ReplyEmpty) {
         let synced = match self.ask(|names| Ok(names.is_fresh(number))) {
-            Ok(true) => self.power.sync(|names| names.sync(number)).ok_or(Errno::EIO).and_then(|done| done.map_err(errno)),
+            Ok(true) => {
+                self.power.sync(|names| names.sync(number)).ok_or(Errno::EIO).and_then(|done| done.map_err(errno))
+            }
             fresh => fresh.map(drop),
         };
         answer(synced, reply);

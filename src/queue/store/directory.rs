@@ -16,6 +16,7 @@ use super::generation::SledGeneration;
 use super::{Disk, Generation, Store, StoreError, io_error};
 #[cfg(feature = "faults")]
 use crate::faults::Mutant;
+use crate::faults::Point;
 use crate::queue::LOGS;
 
 const GONE: &str = "gone";
@@ -97,6 +98,7 @@ impl Store for SledStore {
         let dir = self.directory(log, number);
         let made = SledGeneration::create(&dir, head)?;
         sync_directory(&self.root.join(log))?;
+        Point::Created.reached();
         Ok(Arc::new(made))
     }
 
@@ -109,6 +111,7 @@ impl Store for SledStore {
         let gone = dir.with_extension(GONE);
         fs::rename(&dir, &gone).map_err(io_error("cannot rename", &dir))?;
         sync_directory(&self.root.join(log))?;
+        Point::Renamed.reached();
         fs::remove_dir_all(&gone).map_err(io_error("cannot remove", &gone))
     }
 

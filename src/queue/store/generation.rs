@@ -24,6 +24,7 @@ use super::directory::sync_directory;
 use super::{Generation, StoreError, io_error};
 #[cfg(feature = "faults")]
 use crate::faults::Mutant;
+use crate::faults::Point;
 
 /// The most bytes one value may have.
 pub const VALUE_MAX: usize = 7_680;
@@ -108,6 +109,7 @@ impl Generation for SledGeneration {
 
     fn sync(&self) -> Result<(), StoreError> {
         guard(&self.dir, || self.db().flush().map(drop))?;
+        Point::Flushed.reached();
         #[cfg(feature = "faults")]
         if Mutant::NoFsync.lives() {
             return Ok(());

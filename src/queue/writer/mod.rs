@@ -36,6 +36,7 @@ use crate::clock::Clock;
 use crate::config::WhenFull;
 #[cfg(feature = "faults")]
 use crate::faults::Mutant;
+use crate::faults::Point;
 use crate::metrics::Metrics;
 use crate::reading::Reading;
 use crate::source::Item;
@@ -207,7 +208,9 @@ impl Writer {
             return Ok(());
         }
         let appended = self.appenders.readings.append(self.mark.epoch, self.stamp(), entries)?;
+        Point::Appended.reached();
         self.mark.readings = self.appenders.readings.sync()?;
+        Point::Synced.reached();
         self.retention.appended(appended.bytes);
         self.metrics.commits.inc();
         self.mark.store(&*self.store, appended.sealed)
@@ -278,6 +281,7 @@ impl Writer {
         }
         if bytes > 0 {
             self.persist_rows()?;
+            Point::RowsSynced.reached();
         }
         let rows_end = self.appenders.rows.next();
         #[cfg(feature = "faults")]

@@ -1,12 +1,4 @@
-//! Gateways that are wrong on purpose: the power-cut rig must find each of them out, or it finds nothing.
-//!
-//! Compiled with the feature `faults` alone, which only the rig asks for; one build has all of them, and the
-//! environment says which lives:
-//!
-//! | variable | value |
-//! | --- | --- |
-//! | `TIDEGATE_MUTANT` | the name of a mutant, such as `no-fsync` |
-//! | `TIDEGATE_GENERATION_BYTES` | the bytes after which a generation is full: small ones come and go all the time |
+//! Gateways that are wrong on purpose.
 
 use std::sync::OnceLock;
 
@@ -62,14 +54,4 @@ impl Mutant {
         });
         *living == Some(self)
     }
-}
-
-/// The variable that makes generations small.
-pub const GENERATION_BYTES: &str = "TIDEGATE_GENERATION_BYTES";
-
-/// The bytes after which a generation is full, where the environment says so.
-#[must_use]
-pub fn generation_bytes() -> Option<u64> {
-    let text = std::env::var(GENERATION_BYTES).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{GENERATION_BYTES} is {text}, and should be a number")))
 }
