@@ -127,7 +127,7 @@ impl Filesystem for Disk {
         // With nothing to flush there is nothing at stake, and no moment worth a cut.
         let flushed = match self.0.ask(|platter| platter.in_balance()) {
             Some(0) => Some(()),
-            _ => self.0.sync(Platter::flush),
+            _ => self.0.sync(None, Platter::flush),
         };
         match flushed {
             Some(()) => reply.ok(),

@@ -14,13 +14,14 @@ use tidegate::simulate::gateway::Wires;
 use tidegate::simulate::report::Report;
 use tidegate::simulate::sensor::Sensor;
 use tidegate::simulate::stream::Faults;
-use tidegate::simulate::{self, Settings};
+use tidegate::simulate::{self, Settings, windows};
 
 use crate::Ground;
 use crate::machine::{Cut, Machine, Tally, When};
 use crate::mount::{Ext4, Mount, StrictFiles};
 use crate::place::Place;
 use crate::power::Fuse;
+use crate::verdict;
 
 /// Cuts in a full round.
 const CUTS: u64 = 14;
@@ -38,7 +39,26 @@ const FIRST: Duration = Duration::from_millis(220);
 const LIFE: std::ops::Range<u64> = 50..900;
 const SYNCS: std::ops::RangeInclusive<u64> = 1..=150;
 const WRITES: std::ops::RangeInclusive<u64> = 1..=500;
+const FOLD_SYNCS: std::ops::RangeInclusive<u64> = 1..=6;
 const RUNS_ON_MAX: u64 = 20;
+
+/// Nothing waits long for company or for its next try: a round is over soon, and generations go soon. Its doors and its
+/// road are those of `simulate`.
+const CONFIG: &str = r#"
+[[source]]
+type = "mqtt"
+name = "fleet"
+url = "mqtt://127.0.0.1"
+[[source.subscribe]]
+filter = "sensors/+/telemetry"
+format = "json"
+[batch]
+max_age = "500ms"
+[kinesis]
+stream = "simulated"
+region = "eu-west-1"
+backoff = { base = "100ms", max = "500ms" }
+"#;
 
 /// What came of one round.
 pub struct Round {
@@ -56,23 +76,15 @@ impl Round {
 
     /// What is wrong, in words.
     pub fn wrong(&self) -> Option<String> {
-        let Report { delivered, generated, gaps, verdict, .. } = &self.report;
-        match self.lost() {
-            _ if !self.report.is_ok() => Some(verdict.clone()),
-            0 if *gaps == 0 => None,
-            0 => Some(format!("{gaps} gaps")),
-            lost => Some(format!("{lost} of {} readings are lost, {} arrived", generated.readings, delivered.unique)),
-        }
+        verdict::wrong(&self.report)
     }
 
-    /// Readings that were acknowledged and are gone, with a gap record or without.
     pub fn lost(&self) -> u64 {
-        self.report.generated.readings.saturating_sub(self.report.delivered.unique)
+        verdict::lost(&self.report)
     }
 
-    /// Whether a gateway did not live until it was killed, or stopped.
     pub fn has_failed_start(&self) -> bool {
-        self.report.fault.is_some()
+        verdict::has_failed_start(&self.report)
     }
 }
 
@@ -143,11 +155,13 @@ pub async fn round<M: Mount>(
     place: &Path,
 ) -> anyhow::Result<Round> {
     let mut random = fastrand::Rng::with_seed(seed);
-    let cuts = (0..cuts).map(|number| draw(&mut random, number == 0)).collect();
+    let cuts = (0..cuts).map(|number| draw(&mut random, number == 0, M::KNOWS_LOGS)).collect();
     let (below, wires) = (place.join(format!("round-{seed}")), place.join(format!("wires-{seed}")));
     std::fs::create_dir_all(&wires)?;
+    let config = place.join("gateway.toml");
+    std::fs::write(&config, format!("{CONFIG}{}", windows::LIVE))?;
     let mut machine = Machine::start(mount, &below, cuts, random)?;
-    let settings = settings(seed, machine.data_dir(), wires, mutant);
+    let settings = settings(seed, machine.data_dir(), wires, config, mutant);
     let report = simulate::run_on(&mut machine, settings, |_| {}).await?;
     let mut round = Round { seed, report, tally: machine.tally, kept: None };
     if !round.is_ok() && mutant.is_none() {
@@ -156,20 +170,21 @@ pub async fn round<M: Mount>(
     Ok(round)
 }
 
-fn draw(random: &mut fastrand::Rng, is_first: bool) -> Cut {
-    let when = match () {
-        () if is_first => When::After(FIRST.mul_f64(random.f64())),
-        () => match random.u32(..3) {
-            0 => When::At(Fuse::Sync(random.u64(SYNCS))),
-            1 => When::At(Fuse::Write(random.u64(WRITES))),
-            _ => When::After(Duration::from_millis(random.u64(LIFE))),
-        },
+fn draw(random: &mut fastrand::Rng, is_first: bool, knows_logs: bool) -> Cut {
+    let when = match random.u32(..if knows_logs { 4 } else { 3 }) {
+        _ if is_first => When::After(FIRST.mul_f64(random.f64())),
+        0 => When::At(Fuse::Sync(random.u64(SYNCS))),
+        1 => When::At(Fuse::Write(random.u64(WRITES))),
+        2 => When::After(Duration::from_millis(random.u64(LIFE))),
+        // In the middle of what the fold commits.
+        _ => When::At(Fuse::SyncOf(if random.bool() { "rows" } else { "state" }, random.u64(FOLD_SYNCS))),
     };
     let keep = f64::from(random.u32(0..=4)) / 4.0;
     Cut { when, runs_on: Duration::from_millis(random.u64(0..=RUNS_ON_MAX)), keep }
 }
 
-fn settings(seed: u64, dir: PathBuf, wires: PathBuf, mutant: Option<Mutant>) -> Settings {
+/// What is simulated, from a seed.
+pub fn settings(seed: u64, dir: PathBuf, wires: PathBuf, config: PathBuf, mutant: Option<Mutant>) -> Settings {
     let published = (0..SENSORS).map(|index| Sensor::synthetic(seed, index, RATE));
     let mut env = vec![(GENERATION_BYTES.to_owned(), GENERATION.to_string())];
     let throttle = if mutant == Some(Mutant::CursorsFirst) { THROTTLE_MOST } else { THROTTLE };
@@ -178,7 +193,7 @@ fn settings(seed: u64, dir: PathBuf, wires: PathBuf, mutant: Option<Mutant>) -> 
         duration: Some(DURATION),
         sensors: published.chain([Sensor::serial(seed, 0, RATE)]).collect(),
         faults: Faults { seed, throttle, ..Faults::default() },
-        config: None,
+        config: Some(config),
         http: None,
         mqtt: None,
         endpoint: None,

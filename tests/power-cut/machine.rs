@@ -23,7 +23,7 @@ use crate::mount::{Mount, Mounted};
 use crate::power::{Fuse, Medium, Power};
 
 /// A life that has not reached its moment by then is cut all the same.
-const LONGEST_LIFE: Duration = Duration::from_secs(4);
+const LONGEST_LIFE: Duration = Duration::from_secs(2);
 
 /// One power cut to come.
 #[derive(Clone, Copy, Debug)]

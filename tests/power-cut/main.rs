@@ -3,6 +3,7 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `live` | rounds of `simulate` with cuts at seeded moments, and what must be true after each |
+//! | `kill` | rounds of `simulate` in which only the process is killed, at named points and at random |
 //! | `mutants` | gateways that are wrong on purpose, each of which must be found out |
 //! | `machine` | ground for a simulated gateway whose power is cut |
 //! | `mount` | a real ext4, or strict files, under a directory |
@@ -10,6 +11,7 @@
 //! | `platter`, `disk` | a disk with a cache that forgets, and how the kernel sees it |
 //! | `names`, `strict` | files that keep what POSIX promises and no more, and how the kernel sees them |
 //! | `luck` | what a cut leaves of what was not synced |
+//! | `verdict` | what a report says of all this |
 //!
 //! It needs root and `/dev/fuse`; `tests/power-cut/run` builds it and gives it a mount namespace of its own. The gateway
 //! is this program as well, started by `simulate`.
@@ -17,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod disk;
+mod kill;
 mod live;
 mod luck;
 mod machine;
@@ -27,6 +30,7 @@ mod place;
 mod platter;
 mod power;
 mod strict;
+mod verdict;
 
 use std::fmt;
 use std::process::ExitCode;
@@ -53,6 +57,14 @@ enum Mode {
         seed: u64,
         #[arg(long, value_enum, default_value_t = Ground::Ext4)]
         on: Ground,
+    },
+    /// Kills the process, at named points and at random; the power stays on
+    Kill {
+        #[arg(long, default_value_t = 30)]
+        kills: u64,
+        /// Of the first round; those after it have the numbers that follow
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
     },
     /// Gateways that are wrong on purpose, each of which must be found out
     Mutants {
@@ -99,6 +111,7 @@ async fn run(mode: Mode) -> anyhow::Result<bool> {
     let rig = async {
         match mode {
             Mode::Live { cuts, seed, on } => live::run(on, cuts, seed).await,
+            Mode::Kill { kills, seed } => kill::run(kills, seed).await,
             Mode::Mutants { seed } => mutants::run(seed).await,
         }
     };

@@ -33,6 +33,8 @@ const DISK_BYTES: u64 = 256 << 20;
 /// One kind of ground.
 pub trait Mount {
     type Medium: Medium;
+    /// Whether it knows in which log something is synced.
+    const KNOWS_LOGS: bool;
 
     /// A medium that nobody has used yet.
     fn blank(&self) -> Self::Medium;
@@ -108,6 +110,7 @@ impl Ext4 {
 
 impl Mount for Ext4 {
     type Medium = Platter;
+    const KNOWS_LOGS: bool = false;
 
     fn blank(&self) -> Platter {
         self.formatted.clone()
@@ -129,6 +132,7 @@ pub struct StrictFiles;
 
 impl Mount for StrictFiles {
     type Medium = Names;
+    const KNOWS_LOGS: bool = true;
 
     fn blank(&self) -> Names {
         Names::new()

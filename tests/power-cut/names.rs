@@ -152,6 +152,22 @@ impl Names {
         }
     }
 
+    /// The names from the root to this, as they are now; of what has lost its name, as far as it has one.
+    pub fn path(&self, number: u64) -> Vec<String> {
+        let (mut path, mut at) = (Vec::new(), number);
+        while at != ROOT {
+            let above = self.nodes.iter().find_map(|(number, node)| {
+                let Node::Directory(directory) = node else { return None };
+                let (name, _) = directory.current.iter().find(|(_, node)| **node == at)?;
+                Some((*number, name))
+            });
+            let Some((above, name)) = above else { break };
+            path.insert(0, name.to_string_lossy().into_owned());
+            at = above;
+        }
+        path
+    }
+
     /// A directory, and those that a rename ties to it: what is older in them must not come after it.
     fn sync_names(&mut self, directory: u64) {
         let mut tied = BTreeSet::from([directory]);
@@ -363,7 +379,8 @@ mod tests {
         let mut names = Names::new();
         let above = make(&mut names, ROOT, "above", Node::Directory(Directory::default()));
         let below = make(&mut names, above, "below", Node::Directory(Directory::default()));
-        make(&mut names, below, "a", Node::File(File::default()));
+        let file = make(&mut names, below, "a", Node::File(File::default()));
+        assert_eq!(names.path(file), ["above", "below", "a"]);
         names.sync(below).unwrap();
         names.sync(above).unwrap();
         assert!(listed(&survive(&names, 0.0), ROOT).is_empty());

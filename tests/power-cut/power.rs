@@ -52,6 +52,8 @@ struct State<T> {
 pub enum Fuse {
     /// As the n-th sync begins: it has not happened.
     Sync(u64),
+    /// As the n-th sync in this log begins.
+    SyncOf(&'static str, u64),
     /// After the n-th write: it lies in the balance.
     Write(u64),
 }
@@ -59,7 +61,7 @@ pub enum Fuse {
 impl Fuse {
     /// Whether it blows now, counted down by one.
     fn blows(&mut self) -> bool {
-        let (Self::Sync(left) | Self::Write(left)) = self;
+        let (Self::Sync(left) | Self::SyncOf(_, left) | Self::Write(left)) = self;
         *left = left.saturating_sub(1);
         *left == 0
     }
@@ -106,12 +108,15 @@ impl<T: Medium> Power<T> {
         Some(answer)
     }
 
-    /// The same for a sync.
-    pub fn sync<R>(&self, question: impl FnOnce(&mut T) -> R) -> Option<R> {
+    /// The same for a sync of something in a log, where the medium knows in which.
+    pub fn sync<R>(&self, log: Option<&str>, question: impl FnOnce(&mut T) -> R) -> Option<R> {
         let mut state = self.supplied();
-        if let Some(fuse @ Fuse::Sync(_)) = &mut state.fuse
-            && fuse.blows()
-        {
+        let blows = match &mut state.fuse {
+            Some(fuse @ Fuse::Sync(_)) => fuse.blows(),
+            Some(fuse @ Fuse::SyncOf(..)) => matches!(fuse, Fuse::SyncOf(of, _) if log == Some(*of)) && fuse.blows(),
+            _ => false,
+        };
+        if blows {
             self.turn(&mut state, Supply::Off);
         }
         drop(state);
@@ -204,11 +209,11 @@ mod tests {
         let power = Power::new(Counter(7));
         power.arm(Some(Fuse::Sync(2)));
         let woken = || *power.woken.borrow();
-        assert_eq!((woken(), power.sync(write)), (None, Some(8)));
+        assert_eq!((woken(), power.sync(None, write)), (None, Some(8)));
         assert!(woken().is_some());
         let waiting = {
             let power = power.clone();
-            std::thread::spawn(move || (power.sync(write), power.ask(write)))
+            std::thread::spawn(move || (power.sync(None, write), power.ask(write)))
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(power.went_off());
@@ -216,6 +221,21 @@ mod tests {
         power.tear_down();
         assert_eq!(waiting.join().unwrap(), (None, None));
         assert_eq!(power.into_medium().unwrap().0, 8);
+    }
+
+    #[test]
+    fn a_fuse_for_one_log_does_not_blow_for_another() {
+        let power = Power::new(Counter(0));
+        power.arm(Some(Fuse::SyncOf("rows", 1)));
+        assert_eq!((power.sync(None, write), power.sync(Some("state"), write)), (Some(1), Some(2)));
+        let waiting = {
+            let power = power.clone();
+            std::thread::spawn(move || power.sync(Some("rows"), write))
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(power.went_off());
+        power.tear_down();
+        assert_eq!(waiting.join().unwrap(), None);
     }
 
     #[test]

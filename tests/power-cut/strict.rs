@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use fuser::{
-    BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, LockOwner,
-    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen,
-    ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, LockOwner, OpenFlags,
+    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs,
+    ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
 
 use crate::disk::{TTL, attributes};
@@ -51,13 +51,13 @@ impl Strict {
 
     /// With nothing to sync there is nothing at stake, and no moment worth a cut.
     fn sync(&self, number: u64, reply: ReplyEmpty) {
-        let synced = match self.ask(|names| Ok(names.is_fresh(number))) {
-            Ok(true) => {
-                self.power.sync(|names| names.sync(number)).ok_or(Errno::EIO).and_then(|done| done.map_err(errno))
-            }
-            fresh => fresh.map(drop),
+        let at_stake = self.ask(|names| Ok(names.is_fresh(number).then(|| names.path(number))));
+        let sync = |path: Vec<String>| {
+            // DATA_DIR/LOG/NUMBER/…
+            let log = path.get(1).map(String::as_str);
+            self.power.sync(log, |names| names.sync(number)).ok_or(Errno::EIO)?.map_err(errno)
         };
-        answer(synced, reply);
+        answer(at_stake.and_then(|path| path.map_or(Ok(()), sync)), reply);
     }
 }
 
