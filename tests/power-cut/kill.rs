@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -89,12 +89,11 @@ pub async fn run(kills: u64, seed: u64) -> anyhow::Result<bool> {
 
 async fn round(seed: u64, kills: u64, place: &Path) -> anyhow::Result<(Report, Ended)> {
     let below = place.join(format!("kills-{seed}"));
-    let (dir, wires) = (below.join("data"), below.join("wires"));
+    let dir = below.join("data");
     std::fs::create_dir_all(&dir)?;
-    std::fs::create_dir_all(&wires)?;
     let socket = below.join("point");
     let mut killer = Killer::new(&socket, draw(seed, kills as usize))?;
-    let settings = live::settings(seed, dir, wires, None);
+    let settings = live::settings(seed, dir, &below, None)?;
     let env = settings.env.into_iter().chain([(Point::VARIABLE.to_owned(), socket.display().to_string())]).collect();
     let settings = Settings { duration: Some(SENDING * kills as u32), env, ..settings };
     let report = simulate::run_on(&mut killer, settings, |_| {}).await?;
@@ -157,7 +156,7 @@ struct Killer {
 }
 
 impl Killer {
-    fn new(socket: &PathBuf, to_come: VecDeque<End>) -> anyhow::Result<Self> {
+    fn new(socket: &Path, to_come: VecDeque<End>) -> anyhow::Result<Self> {
         let listener = UnixListener::bind(socket).context("nobody can be told where to end")?;
         let (life, is_there, born, ended) = (None, false, Instant::now(), Ended::default());
         Ok(Self { listener, to_come, life, is_there, born, random: fastrand::Rng::new(), ended })
@@ -174,7 +173,9 @@ impl Killer {
                     _ => "nowhere\n".to_owned(),
                 };
                 life.writable().await?;
-                anyhow_io(life.try_write(end.as_bytes())? == end.len())?;
+                if life.try_write(end.as_bytes())? < end.len() {
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
                 self.life.insert(life)
             }
         };
@@ -192,10 +193,6 @@ impl Killer {
         self.is_there = true;
         Ok(())
     }
-}
-
-fn anyhow_io(holds: bool) -> io::Result<()> {
-    if holds { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 
 impl Ground for Killer {

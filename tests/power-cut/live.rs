@@ -156,12 +156,8 @@ pub async fn round<M: Mount>(
 ) -> anyhow::Result<Round> {
     let mut random = fastrand::Rng::with_seed(seed);
     let cuts = (0..cuts).map(|number| draw(&mut random, number == 0, M::KNOWS_LOGS)).collect();
-    let (below, wires) = (place.join(format!("round-{seed}")), place.join(format!("wires-{seed}")));
-    std::fs::create_dir_all(&wires)?;
-    let config = place.join("gateway.toml");
-    std::fs::write(&config, format!("{CONFIG}{}", windows::LIVE))?;
-    let mut machine = Machine::start(mount, &below, cuts, random)?;
-    let settings = settings(seed, machine.data_dir(), wires, config, mutant);
+    let mut machine = Machine::start(mount, &place.join(format!("round-{seed}")), cuts, random)?;
+    let settings = settings(seed, machine.data_dir(), place, mutant)?;
     let report = simulate::run_on(&mut machine, settings, |_| {}).await?;
     let mut round = Round { seed, report, tally: machine.tally, kept: None };
     if !round.is_ok() && mutant.is_none() {
@@ -183,13 +179,16 @@ fn draw(random: &mut fastrand::Rng, is_first: bool, knows_logs: bool) -> Cut {
     Cut { when, runs_on: Duration::from_millis(random.u64(0..=RUNS_ON_MAX)), keep }
 }
 
-/// What is simulated, from a seed.
-pub fn settings(seed: u64, dir: PathBuf, wires: PathBuf, config: PathBuf, mutant: Option<Mutant>) -> Settings {
+/// What is simulated, from a seed; what it needs beside the data directory is put below `place`.
+pub fn settings(seed: u64, dir: PathBuf, place: &Path, mutant: Option<Mutant>) -> std::io::Result<Settings> {
+    let (wires, config) = (place.join(format!("wires-{seed}")), place.join("gateway.toml"));
+    std::fs::create_dir_all(&wires)?;
+    std::fs::write(&config, format!("{CONFIG}{}", windows::LIVE))?;
     let published = (0..SENSORS).map(|index| Sensor::synthetic(seed, index, RATE));
     let mut env = vec![(GENERATION_BYTES.to_owned(), GENERATION.to_string())];
     let throttle = if mutant == Some(Mutant::CursorsFirst) { THROTTLE_MOST } else { THROTTLE };
     env.extend(mutant.map(|mutant| (Mutant::VARIABLE.to_owned(), mutant.name().to_owned())));
-    Settings {
+    Ok(Settings {
         duration: Some(DURATION),
         sensors: published.chain([Sensor::serial(seed, 0, RATE)]).collect(),
         faults: Faults { seed, throttle, ..Faults::default() },
@@ -200,5 +199,5 @@ pub fn settings(seed: u64, dir: PathBuf, wires: PathBuf, config: PathBuf, mutant
         dir,
         wires: Wires { dir: wires, serial: 1, modbus: 0, poll: Duration::from_secs(1) },
         env,
-    }
+    })
 }
