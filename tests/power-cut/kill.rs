@@ -164,21 +164,19 @@ impl Killer {
 
     /// Answers the life that asks, and waits until it is there. May be dropped while it waits.
     async fn arrives(&mut self) -> io::Result<()> {
-        let life = match &self.life {
-            Some(life) => life,
-            None => {
-                let (life, _) = self.listener.accept().await?;
-                let end = match self.to_come.front() {
-                    Some(End::At(point, times)) => format!("{} {times}\n", point.name()),
-                    _ => "nowhere\n".to_owned(),
-                };
-                life.writable().await?;
-                if life.try_write(end.as_bytes())? < end.len() {
-                    return Err(io::ErrorKind::WriteZero.into());
-                }
-                self.life.insert(life)
+        if self.life.is_none() {
+            let (life, _) = self.listener.accept().await?;
+            let end = match self.to_come.front() {
+                Some(End::At(point, times)) => format!("{} {times}\n", point.name()),
+                _ => "nowhere\n".to_owned(),
+            };
+            life.writable().await?;
+            if life.try_write(end.as_bytes())? < end.len() {
+                return Err(io::ErrorKind::WriteZero.into());
             }
-        };
+            self.life = Some(life);
+        }
+        let Some(life) = &self.life else { unreachable!("it has asked") };
         let mut word = [0; 8];
         loop {
             life.readable().await?;
