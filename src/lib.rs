@@ -49,6 +49,8 @@ pub mod cli;
 pub mod clock;
 /// TOML as written to the configuration as meant, or every fault with its place.
 pub mod config;
+/// Faults made on purpose, for the power-cut rig.
+pub mod faults;
 /// Status, metrics and health for people and machines.
 pub mod http;
 /// Every metric, named once.

@@ -110,7 +110,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new()?;
     let report = runtime.block_on(async {
         tokio::select! {
-            report = simulate::run(settings, |progress| show(&bar, until, progress)) => report,
+            report = simulate::run(settings, args.kill_after.clone(), |progress| show(&bar, until, progress)) => report,
             () = asked_to_stop() => bail!("interrupted: nothing was checked"),
         }
     });
@@ -143,6 +143,7 @@ fn place(args: &Args) -> Option<Place> {
         config: args.config.clone(),
         recorded: args.recorded,
         wires: wires(args, args.wires.clone().unwrap_or_default()),
+        env: Vec::new(),
     })
 }
 
@@ -203,13 +204,13 @@ fn settings(args: &Args, dir: PathBuf, wires_dir: PathBuf) -> anyhow::Result<Set
         duration: args.duration.or(default),
         sensors,
         faults,
-        kills: args.kill_after.clone(),
         config: args.config.clone(),
         http: args.http,
         mqtt: args.mqtt.clone(),
         endpoint: args.endpoint.clone(),
         dir,
         wires,
+        env: Vec::new(),
     })
 }
 

@@ -8,6 +8,7 @@ use super::log::{Log, Place};
 use super::recover::Tail;
 use super::seal::{Head, Seal};
 use super::store::{Generation, StoreError};
+use crate::faults::Point;
 
 /// The one that writes.
 pub struct Appender {
@@ -89,6 +90,7 @@ impl Appender {
 
     fn turn(&mut self) -> Result<(), StoreError> {
         self.generation.seal()?;
+        Point::Sealed.reached();
         let number = self.seal.number + 1;
         self.generation = self.log.create(number, Head::new(self.next, Some(self.seal)))?;
         self.seal = Seal::empty(number);

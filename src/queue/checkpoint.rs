@@ -23,6 +23,7 @@ use super::files::Mark;
 use super::log::{Log, Place};
 use super::reader::{Reader, Step};
 use super::store::StoreError;
+use crate::faults::Point;
 use crate::reading::Reading;
 
 /// Pieces of state in one entry group, bytes.
@@ -171,6 +172,7 @@ impl Checkpoints {
         bytes += self.log.append(epoch, stamp.clone(), entries)?.bytes;
         self.log.sync()?;
         if snapshot {
+            Point::Snapshot.reached();
             self.log.log().release(first)?;
             (self.snapshot_bytes, self.changes_bytes) = (bytes, 0);
         } else {

@@ -68,6 +68,10 @@ const GENERATION_BYTES_MIN: u64 = 1 << 20;
 /// How large generations are under a cap on the whole directory: so small that a cap holds many of them.
 #[must_use]
 pub fn generation_bytes(max_bytes: u64) -> u64 {
+    #[cfg(feature = "faults")]
+    if let Some(bytes) = crate::faults::generation_bytes() {
+        return bytes;
+    }
     (max_bytes / 64).clamp(GENERATION_BYTES_MIN, GENERATION_BYTES)
 }
 

@@ -11,6 +11,7 @@ use anyhow::Context;
 use tokio::process::{Child, Command};
 
 use super::fleet::Target;
+use super::ground::Ground;
 use super::windows;
 use crate::cli::ask;
 use crate::config::{self, Config};
@@ -22,6 +23,9 @@ pub const STREAM: &str = "simulated";
 /// The words of an emulator, such as `qemu-aarch64-static -L /usr/aarch64-linux-gnu`: how the process is started on a
 /// machine whose kernel cannot run this program itself.
 const RUNNER: &str = "TIDEGATE_RUNNER";
+
+/// One that is about to be killed is waited for so long.
+const TO_BE_ASKED: Duration = Duration::from_millis(200);
 
 /// What the process is told on its hidden command line.
 #[derive(Clone, Debug)]
@@ -39,6 +43,8 @@ pub struct Place {
     /// Whether there are sensors that replay files: event times are not those of the clock on the wall.
     pub recorded: bool,
     pub wires: Wires,
+    /// What the process finds in its environment beside ours.
+    pub env: Vec<(String, String)>,
 }
 
 /// The simulated ports.
@@ -154,6 +160,7 @@ impl Place {
         if std::env::var_os("TIDEGATE_LOG_LEVEL").is_none() {
             command.env("TIDEGATE_LOG_LEVEL", "error");
         }
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         // The terminal's interrupt is for the simulation, which then ends the gateway.
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         Ok(command)
@@ -196,14 +203,21 @@ impl Gateway {
         Ok(Self { place, child, past: Usage::default(), present: Usage::default(), committed_past: 0 })
     }
 
-    /// SIGKILL, and the next life at once.
-    pub async fn kill_and_restart(&mut self) -> anyhow::Result<()> {
+    /// SIGKILL, and what goes with it on this ground. Says how the process ended.
+    pub async fn kill(&mut self, ground: &mut impl Ground) -> anyhow::Result<ExitStatus> {
         self.look();
-        // A life too short to be asked has committed little; what it has is not counted.
-        self.committed_past = self.committed().await.unwrap_or(self.committed_past);
-        self.child.kill().await.context("the gateway cannot be killed")?;
+        // A life too short to be asked, or without a disk, has committed little; what it has is not counted.
+        let committed = tokio::time::timeout(TO_BE_ASKED, self.committed()).await;
+        self.committed_past =
+            committed.map_or(self.committed_past, |committed| committed.unwrap_or(self.committed_past));
+        let ended = ground.cut(&mut self.child).await?;
         self.past = self.usage();
         self.present = Usage::default();
+        Ok(ended)
+    }
+
+    /// The next life, where the last is over.
+    pub fn restart(&mut self) -> anyhow::Result<()> {
         self.child = spawn(&self.place)?;
         Ok(())
     }
@@ -313,6 +327,7 @@ mod tests {
             config,
             recorded: false,
             wires: Wires { dir: "/tmp/wires".into(), serial: 2, modbus: 2, poll: Duration::from_millis(100) },
+            env: Vec::new(),
         }
     }
 

@@ -15,6 +15,7 @@ mod cloud;
 pub mod consumer;
 pub mod fleet;
 pub mod gateway;
+pub mod ground;
 pub mod modbus;
 pub mod pty;
 pub mod replay;
@@ -26,11 +27,14 @@ pub mod verify;
 pub mod windows;
 
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use rustix::process::Signal;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -38,6 +42,7 @@ use broker::Broker;
 use cloud::{Cloud, Real};
 use fleet::{FleetError, Ledger, Target};
 use gateway::{Gateway, Place, Wires};
+use ground::{Firm, Ground};
 use pty::Pty;
 use report::{Findings, Report};
 use sensor::Sensor;
@@ -67,8 +72,6 @@ pub struct Settings {
     pub duration: Option<Duration>,
     pub sensors: Vec<Sensor>,
     pub faults: Faults,
-    /// When the gateway is killed, since the start.
-    pub kills: Vec<Duration>,
     pub config: Option<PathBuf>,
     pub http: Option<SocketAddr>,
     /// A real broker and the endpoint of a real stream, instead of the simulated ones.
@@ -78,6 +81,8 @@ pub struct Settings {
     pub dir: PathBuf,
     /// The simulated ports, in a directory that exists.
     pub wires: Wires,
+    /// What the gateway's process finds in its environment beside ours.
+    pub env: Vec<(String, String)>,
 }
 
 /// How far a run is.
@@ -91,9 +96,17 @@ pub struct Progress {
     pub sending: bool,
 }
 
-/// Runs to the end; `tell` is called several times a second.
-pub async fn run(mut settings: Settings, mut tell: impl FnMut(Progress)) -> anyhow::Result<Report> {
-    settings.kills.sort();
+/// Runs to the end, and kills the gateway so long after the start; `tell` is called several times a second.
+pub async fn run(settings: Settings, kills: Vec<Duration>, tell: impl FnMut(Progress)) -> anyhow::Result<Report> {
+    run_on(&mut Firm::new(kills), settings, tell).await
+}
+
+/// The same for a gateway on other ground, which says when it is killed and what goes with it.
+pub async fn run_on(
+    ground: &mut impl Ground,
+    settings: Settings,
+    mut tell: impl FnMut(Progress),
+) -> anyhow::Result<Report> {
     let broker = match settings.mqtt {
         Some(_) => None,
         None => Some(Broker::start().await.context("the simulated broker cannot listen")?),
@@ -118,6 +131,7 @@ pub async fn run(mut settings: Settings, mut tell: impl FnMut(Progress)) -> anyh
         config: settings.config.clone(),
         recorded: settings.sensors.iter().any(Sensor::is_recorded),
         wires: settings.wires.clone(),
+        env: settings.env,
     };
     let Ok(config) = place.config() else { anyhow::bail!("the configuration has changed since the start") };
     let evidence = Evidence::of(config.windows.into_iter().map(|window| window.spec).collect());
@@ -129,7 +143,6 @@ pub async fn run(mut settings: Settings, mut tell: impl FnMut(Progress)) -> anyh
         check: Check::new(&settings.sensors, ledger.clone()).with_windows(evidence),
         broker,
         cloud,
-        kills_to_come: settings.kills.split_off(0).into(),
         kills: 0,
         closed: None,
         judged: None,
@@ -144,9 +157,13 @@ pub async fn run(mut settings: Settings, mut tell: impl FnMut(Progress)) -> anyh
             modbus::play(&sensors, line, seed, duration.unwrap_or_default(), ledger.clone()),
         )
     });
-    let mut fault = run.watch(fleet, &mut tell).await?;
-    let (committed, dead_letters) = run.count().await?;
-    let wires = run.wires().await?;
+    let mut fault = run.watch(ground, fleet, &mut tell).await?;
+    let counted = async { anyhow::Ok((run.count().await?, run.wires().await?)) }.await;
+    let ((committed, dead_letters), wires) = match counted {
+        // Of one that has ended nothing can be asked.
+        Err(_) if fault.is_some() => Default::default(),
+        counted => counted?,
+    };
     let ended = run.gateway.stop(STOP_PATIENCE).await?;
     if !ended.success() {
         fault.get_or_insert(format!("the gateway ended with {ended} when it was asked to stop"));
@@ -173,7 +190,6 @@ struct Run {
     cloud: Cloud,
     gateway: Gateway,
     check: Check,
-    kills_to_come: std::collections::VecDeque<Duration>,
     kills: u64,
     /// When the gateway was told that nothing more will come.
     closed: Option<Instant>,
@@ -190,29 +206,29 @@ impl Run {
     /// did not.
     async fn watch(
         &mut self,
+        ground: &mut impl Ground,
         mut fleet: JoinHandle<Result<Played, FleetError>>,
         tell: &mut impl FnMut(Progress),
     ) -> anyhow::Result<Option<String>> {
         let mut tick = tokio::time::interval(TICK);
         let (mut sending, mut seen, mut moved) = (true, 0, Instant::now());
         loop {
-            tokio::select! {
-                _ = tick.tick() => {}
+            let strikes = tokio::select! {
+                () = ground.strike() => true,
+                _ = tick.tick() => false,
                 played = &mut fleet, if sending => {
                     self.played = Some(played.context("the fleet broke down")??);
                     sending = false;
+                    false
                 }
+            };
+            if strikes && let Some(fault) = self.kill(ground).await? {
+                return Ok(Some(fault));
             }
             self.take().await?;
             self.gateway.look();
             if let Some(ended) = self.gateway.ended()? {
-                return Ok(Some(format!("the gateway ended by itself with {ended}")));
-            }
-            if self.kills_to_come.front().is_some_and(|at| self.start.elapsed() >= *at) {
-                self.kills_to_come.pop_front();
-                self.kills += 1;
-                self.gateway.kill_and_restart().await?;
-                self.check.killed(Clock::System.now().wall);
+                return Ok(Some(by_itself(ended)));
             }
             let progress = self.progress(sending);
             tell(progress);
@@ -220,7 +236,7 @@ impl Run {
             if sending || progress.is_out || arrived != seen {
                 (seen, moved) = (arrived, Instant::now());
             }
-            if !sending && self.is_over(moved.elapsed()).await {
+            if !sending && ground.is_quiet() && self.is_over(moved.elapsed()).await {
                 return Ok(None);
             }
             if moved.elapsed() > STALLED {
@@ -229,17 +245,28 @@ impl Run {
         }
     }
 
+    /// Kills the gateway and starts it again. Says what went wrong if it was not the kill that ended it.
+    async fn kill(&mut self, ground: &mut impl Ground) -> anyhow::Result<Option<String>> {
+        self.kills += 1;
+        let ended = self.gateway.kill(ground).await?;
+        self.check.killed(Clock::System.now().wall);
+        if ended.signal() != Some(Signal::KILL.as_raw()) {
+            return Ok(Some(by_itself(ended)));
+        }
+        self.gateway.restart()?;
+        Ok(None)
+    }
+
     /// Gives the check what has arrived.
     async fn take(&mut self) -> anyhow::Result<()> {
         self.cloud.take().await?.iter().for_each(|record| self.check.take(record));
         Ok(())
     }
 
-    /// Everything is acknowledged and delivered, and nothing is left to be killed. What is missing after a while of that
-    /// will not come any more.
+    /// Everything is acknowledged and delivered. What is missing after a while of that will not come any more.
     async fn is_over(&mut self, still: Duration) -> bool {
         let pending = self.broker.as_ref().map_or(0, Broker::pending);
-        if pending > 0 || !self.kills_to_come.is_empty() || (self.check.lost() > 0 && still < SETTLED) {
+        if pending > 0 || (self.check.lost() > 0 && still < SETTLED) {
             return false;
         }
         let Ok(status) = self.gateway.status().await else { return false };
@@ -305,6 +332,10 @@ async fn cloud(place: &mut Place, faults: Faults) -> anyhow::Result<Cloud> {
     let stream = Stream::start(settings).await.context("the simulated stream cannot listen")?;
     place.endpoint = stream.url();
     Ok(Cloud::Simulated(stream, 0))
+}
+
+fn by_itself(ended: ExitStatus) -> String {
+    format!("the gateway ended by itself with {ended}")
 }
 
 fn free_address() -> anyhow::Result<SocketAddr> {

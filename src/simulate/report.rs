@@ -36,8 +36,11 @@ pub struct Report {
     pub disk_bytes_written: u64,
     pub kills: u64,
     pub wires: Wires,
-    /// `ok`, or the first thing that is wrong.
+    /// `ok`, or the first thing that is wrong, and the fault.
     pub verdict: String,
+    /// Why the run ended before everything had arrived, or ended badly.
+    #[serde(skip)]
+    pub fault: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -157,9 +160,11 @@ impl Report {
             kills: findings.kills,
             wires: findings.wires,
             verdict: String::new(),
+            fault: findings.fault.clone(),
         };
-        let wrong = report.wrong(check, &judgement).or_else(|| findings.fault.clone());
-        report.verdict = wrong.unwrap_or_else(|| "ok".to_owned());
+        // One may be why the other is.
+        let wrong: Vec<String> = report.wrong(check, &judgement).into_iter().chain(report.fault.clone()).collect();
+        report.verdict = if wrong.is_empty() { "ok".to_owned() } else { wrong.join("; ") };
         report
     }
 

@@ -30,6 +30,7 @@ use crate::batch::lane::Removed;
 use crate::batch::{Limits, Record, Sealed, Sealer};
 use crate::clock::Clock;
 use crate::config;
+use crate::faults::Point;
 use crate::metrics::Metrics;
 use crate::queue::{Cursors, ShedBefore, Store, StoreError};
 use crate::reading::Micros;
@@ -105,7 +106,14 @@ impl<S: Sink> Delivery<S> {
             self.publish();
             let due = self.streams.due(Instant::now(), self.max_request.min(turn.carried()));
             if !due.is_empty() {
+                #[cfg(feature = "faults")]
+                if crate::faults::Mutant::CursorsFirst.lives() {
+                    self.save_behind(&due)?;
+                }
                 let verdict = self.send(&due, &mut turn).await;
+                if verdict.is_ok() {
+                    Point::Taken.reached();
+                }
                 self.settle(&due, verdict, &mut turn).await?;
                 continue;
             }
@@ -313,6 +321,7 @@ impl<S: Sink> Delivery<S> {
         let cursors = self.streams.cursors();
         if cursors != turn.saved {
             cursors.store(&*self.store)?;
+            Point::CursorsSaved.reached();
             turn.saved = cursors;
         }
         turn.saved_at = Instant::now();
@@ -320,6 +329,18 @@ impl<S: Sink> Delivery<S> {
             self.streams.release()?;
         }
         Ok(())
+    }
+
+    /// What the mutant does: saves cursors that stand behind what is still on the road.
+    #[cfg(feature = "faults")]
+    fn save_behind(&self, due: &[Address]) -> Result<(), StoreError> {
+        let mut cursors = self.streams.cursors();
+        for at in due {
+            let (Some(on), Some(stream)) = (self.streams.on_road(*at), cursors.streams.get_mut(at.0)) else { continue };
+            let Record { epoch, last, .. } = on.record;
+            stream.lanes.insert(at.1, crate::queue::Cursor { done: last + 1, prev: Some((epoch, last)) });
+        }
+        cursors.store(&*self.store)
     }
 
     fn publish(&self) {

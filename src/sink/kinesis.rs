@@ -15,6 +15,7 @@ use aws_sdk_kinesis::types::PutRecordsRequestEntry;
 use super::{Outcome, SendError, Sink, aws};
 use crate::batch::Record;
 use crate::config;
+use crate::faults::Point;
 use crate::metrics::Metrics;
 
 /// One stream.
@@ -62,7 +63,7 @@ impl Sink for Kinesis {
         } else {
             request.stream_name(&self.stream)
         };
-        match request.send().await {
+        match Point::MidRequest.inside(request.send()).await {
             Ok(answer) if answer.records().len() == records.len() => Ok(answer
                 .records()
                 .iter()

@@ -4,13 +4,17 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-/// Puts a file in the place of the one that is there: that or this is found after a crash, and nothing in between.
+/// Puts a file in the place of the one that is there: that or this is found after a crash, and nothing in between. This
+/// one from when it returns: a sensor that was told that its name is known does not tell it again.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = beside(path);
     let mut file = fs::File::create(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    fs::rename(beside, path)
+    fs::rename(beside, path)?;
+    // A name without a directory is that of a file in the one where the program was started.
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::File::open(dir)?.sync_all()
 }
 
 /// Where it is written first. Marked in front: behind, it could be the file of a source whose name ends so.

@@ -14,6 +14,7 @@ use tidegate::queue::SledStore;
 use super::noise;
 use super::writer::{delivery, options, reject, start};
 use crate::support::TempDir;
+use crate::support::binary::binary;
 
 /// Where the traced process puts its directory.
 const PLACE: &str = "TIDEGATE_TEST_TRACED";
@@ -36,6 +37,7 @@ async fn the_traced_process() {
 
 /// A system call, and where in the trace it began and was done.
 struct Call {
+    thread: String,
     began: usize,
     done: usize,
     text: String,
@@ -71,16 +73,16 @@ impl Trace {
                 begun.insert(thread, (at, text));
             } else if let Some((_, rest)) = text.strip_prefix("<... ").and_then(|text| text.split_once(" resumed>")) {
                 let (began, first) = begun.remove(thread).unwrap();
-                calls.push(Call { began, done: at, text: format!("{first}{rest}") });
+                calls.push(Call { thread: thread.to_owned(), began, done: at, text: format!("{first}{rest}") });
             } else {
-                calls.push(Call { began: at, done: at, text: text.to_owned() });
+                calls.push(Call { thread: thread.to_owned(), began: at, done: at, text: text.to_owned() });
             }
         }
         Self(calls)
     }
 
-    /// The trace of a process that puts its directory there, written to `out`; `None` where there is no strace.
-    fn of(data: &Path, out: &Path) -> Option<Self> {
+    /// The trace of a program, written to `out`; `None` where there is no strace.
+    fn of(program: &Command, out: &Path) -> Option<Self> {
         let traced = Command::new("strace")
             .args([
                 "-f",
@@ -93,9 +95,9 @@ impl Trace {
                 "-o",
             ])
             .arg(out)
-            .arg(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "--nocapture", "queue::traced::the_traced_process"])
-            .env(PLACE, data)
+            .arg(program.get_program())
+            .args(program.get_args())
+            .envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))))
             .output();
         let traced = match traced {
             Ok(traced) => traced,
@@ -148,7 +150,9 @@ impl Trace {
 fn an_acknowledgement_leaves_after_the_fdatasync_and_new_names_are_synced_before_they_are_relied_on() {
     let dir = TempDir::new("queue-traced");
     let data = dir.path.join("new/data");
-    let Some(trace) = Trace::of(&data, &dir.path.join("trace")) else { return };
+    let mut traced = Command::new(std::env::current_exe().unwrap());
+    traced.args(["--ignored", "--exact", "--nocapture", "queue::traced::the_traced_process"]).env(PLACE, &data);
+    let Some(trace) = Trace::of(&traced, &dir.path.join("trace")) else { return };
 
     // What was written before an acknowledgement is synced before it.
     for (log, expected) in [("readings", DELIVERIES), ("dead", 1)] {
@@ -162,15 +166,19 @@ fn an_acknowledgement_leaves_after_the_fdatasync_and_new_names_are_synced_before
         }
     }
 
-    // A generation has its head and its names before anything else is put into it.
+    // A generation has its settings and names before its head, and all of them before anything else is put into it.
     let generations = trace.files(&data.join("readings"));
     assert!(generations.len() >= 3, "{generations:?}");
     for file in &generations {
         let generation = file.parent().unwrap();
         let made = trace.find("mkdir", |call| call.names("mkdir", generation));
         let (head, last) = (trace.writes(file).next().unwrap(), trace.writes(file).next_back().unwrap());
+        // sled writes its settings once and syncs them never; where they are torn it opens nothing.
+        let conf = generation.join("conf");
+        let settings = trace.find("sync of the settings", |call| call.is_sync(&conf));
+        assert!(trace.0.iter().filter(|call| call.is("write", &conf)).all(|write| write.done < settings.began));
+        trace.assert_synced(generation, settings, head);
         trace.assert_synced(file, head, last);
-        trace.assert_synced(generation, head, last);
         trace.assert_synced(&data.join("readings"), made, last);
     }
 
@@ -192,5 +200,21 @@ fn an_acknowledgement_leaves_after_the_fdatasync_and_new_names_are_synced_before
         let written = trace.find("write", |call| call.is("write", &beside));
         trace.assert_synced(&beside, written, renamed);
         trace.assert_synced(&data, renamed, first);
+    }
+}
+
+/// A sensor is told that its name is known: after a power cut nobody would ask it again.
+#[test]
+fn what_a_source_remembers_is_durable_name_and_all() {
+    let dir = TempDir::new("queue-remembered");
+    let data = dir.path.join("data");
+    let mut traced = binary();
+    traced.args(["simulate", "--duration", "1s", "--mqtt-sensors", "1", "--serial-sensors", "1", "--keep"]).arg(&data);
+    let Some(trace) = Trace::of(&traced, &dir.path.join("trace")) else { return };
+    for name in ["sensor-line-000", "filters-fleet"] {
+        let beside = data.join(format!("new-{name}"));
+        let renamed = trace.find("rename", |call| call.names("rename", &beside));
+        let next = trace.0.iter().find(|call| call.thread == renamed.thread && call.began > renamed.done).unwrap();
+        assert!(next.is_sync(&data), "behind {:?} comes {:?}", renamed.text, next.text);
     }
 }

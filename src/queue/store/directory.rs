@@ -14,6 +14,9 @@ use std::sync::{Arc, OnceLock};
 
 use super::generation::SledGeneration;
 use super::{Disk, Generation, Store, StoreError, io_error};
+#[cfg(feature = "faults")]
+use crate::faults::Mutant;
+use crate::faults::Point;
 use crate::queue::LOGS;
 
 const GONE: &str = "gone";
@@ -84,8 +87,8 @@ impl Store for SledStore {
     fn create(&self, log: &str, number: u32, head: &[u8]) -> Result<Arc<dyn Generation>, StoreError> {
         let dir = self.directory(log, number);
         let made = SledGeneration::create(&dir, head)?;
-        sync_directory(&dir)?;
         sync_directory(&self.root.join(log))?;
+        Point::Created.reached();
         Ok(Arc::new(made))
     }
 
@@ -98,6 +101,7 @@ impl Store for SledStore {
         let gone = dir.with_extension(GONE);
         fs::rename(&dir, &gone).map_err(io_error("cannot rename", &dir))?;
         sync_directory(&self.root.join(log))?;
+        Point::Renamed.reached();
         fs::remove_dir_all(&gone).map_err(io_error("cannot remove", &gone))
     }
 
@@ -218,11 +222,19 @@ pub fn make_directory(dir: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    File::open(above)?.sync_all()
+    sync_names(above)
 }
 
-fn sync_directory(dir: &Path) -> Result<(), StoreError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_error("cannot sync", dir))
+pub(super) fn sync_directory(dir: &Path) -> Result<(), StoreError> {
+    sync_names(dir).map_err(io_error("cannot sync", dir))
+}
+
+fn sync_names(dir: &Path) -> io::Result<()> {
+    #[cfg(feature = "faults")]
+    if Mutant::NoDirectoryFsync.lives() {
+        return Ok(());
+    }
+    File::open(dir)?.sync_all()
 }
 
 /// What is in a directory; one that is not there holds nothing.

@@ -5,6 +5,7 @@
 //!
 //! Invariants:
 //! - keys are appended, never overwritten and never deleted, which keeps clear of sled's reuse of segments;
+//! - settings and names of a generation are durable before its head is;
 //! - a value is at most [`VALUE_MAX`], so that a leaf of 17 of them stays below a quarter of a segment and sled
 //!   never puts one into `blobs/`, which it does not sync;
 //! - a panic inside sled is an error here, while it opens, works and closes.
@@ -19,7 +20,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::directory::sync_directory;
 use super::{Generation, StoreError, io_error};
+#[cfg(feature = "faults")]
+use crate::faults::Mutant;
+use crate::faults::Point;
 
 /// The most bytes one value may have.
 pub const VALUE_MAX: usize = 7_680;
@@ -45,6 +50,10 @@ impl SledGeneration {
     /// Makes a new one in a directory that is not there yet.
     pub fn create(dir: &Path, head: &[u8]) -> Result<Self, StoreError> {
         let made = Self::from_db(dir, guard(dir, || config(dir).open())?)?;
+        // sled writes its settings once and never syncs them, and with torn ones it opens nothing any more.
+        let conf = dir.join("conf");
+        File::open(&conf).and_then(|conf| conf.sync_all()).map_err(io_error("cannot sync", &conf))?;
+        sync_directory(dir)?;
         guard(dir, || made.db().insert(HEAD, head).map(drop))?;
         made.sync()?;
         Ok(made)
@@ -109,6 +118,11 @@ impl Generation for SledGeneration {
 
     fn sync(&self) -> Result<(), StoreError> {
         guard(&self.dir, || self.db().flush().map(drop))?;
+        Point::Flushed.reached();
+        #[cfg(feature = "faults")]
+        if Mutant::NoFsync.lives() {
+            return Ok(());
+        }
         // What makes it durable: sled's flush alone does not survive a power cut.
         self.file.sync_data().map_err(io_error("cannot sync", &self.dir))
     }

@@ -34,6 +34,9 @@ use super::retention::{Retention, Room};
 use super::store::{Store, StoreError};
 use crate::clock::Clock;
 use crate::config::WhenFull;
+#[cfg(feature = "faults")]
+use crate::faults::Mutant;
+use crate::faults::Point;
 use crate::metrics::Metrics;
 use crate::reading::Reading;
 use crate::source::Item;
@@ -188,6 +191,10 @@ impl Writer {
             acks.push((ack, room));
         }
         entries.extend(events.map(|(_, event)| event));
+        #[cfg(feature = "faults")]
+        if Mutant::AckFirst.lives() {
+            acks.drain(..).for_each(|(ack, _room)| ack.confirm());
+        }
         self.append_letters(letters)?;
         self.commit_entries(entries)?;
         for (ack, _room) in acks {
@@ -201,7 +208,9 @@ impl Writer {
             return Ok(());
         }
         let appended = self.appenders.readings.append(self.mark.epoch, self.stamp(), entries)?;
+        Point::Appended.reached();
         self.mark.readings = self.appenders.readings.sync()?;
+        Point::Synced.reached();
         self.retention.appended(appended.bytes);
         self.metrics.commits.inc();
         self.mark.store(&*self.store, appended.sealed)
@@ -271,15 +280,32 @@ impl Writer {
             (sealed, bytes) = (sealed | appended.sealed, bytes + appended.bytes);
         }
         if bytes > 0 {
-            self.appenders.rows.persist()?;
+            self.persist_rows()?;
+            Point::RowsSynced.reached();
         }
         let rows_end = self.appenders.rows.next();
+        #[cfg(feature = "faults")]
+        if Mutant::PositionAlone.lives() {
+            commit.pieces.clear();
+        }
         bytes += self.appenders.checkpoints.append(epoch, &stamp, commit, rows_end)?;
+        #[cfg(feature = "faults")]
+        if Mutant::CheckpointFirst.lives() {
+            self.appenders.rows.persist()?;
+        }
         self.mark.rows = self.appenders.rows.show();
         self.mark.state = self.appenders.checkpoints.next();
         self.mark.folded = position;
         self.retention.appended(bytes);
         self.mark.store(&*self.store, sealed)
+    }
+
+    fn persist_rows(&mut self) -> Result<(), StoreError> {
+        #[cfg(feature = "faults")]
+        if Mutant::CheckpointFirst.lives() {
+            return Ok(());
+        }
+        self.appenders.rows.persist()
     }
 
     fn stamp(&self) -> Stamp {

@@ -43,6 +43,7 @@ use super::{Inbox, Inlet, Receipt, SourceError, State, StateSender};
 use crate::backoff;
 use crate::config::{self, Backoff, Protocol};
 use crate::decode::Decoder;
+use crate::faults::Point;
 use crate::metrics::Metrics;
 
 const RECONNECT: Backoff = Backoff { base: Duration::from_millis(500), max: Duration::from_secs(30) };
@@ -220,7 +221,10 @@ impl Door {
             Event::Message(message) => self.message(message)?,
             Event::Subscribed(granted) => self.subscribed(&granted),
             Event::Unsubscribed => self.unsubscribed(),
-            Event::Acknowledged => self.unsent = self.unsent.saturating_sub(1),
+            Event::Acknowledged => {
+                self.unsent = self.unsent.saturating_sub(1);
+                Point::Acknowledged.reached();
+            }
             Event::Other => {}
         }
         Ok(())

@@ -1,0 +1,47 @@
+//! The rig against gateways that are wrong on purpose: one that it does not find out shows that it finds nothing.
+
+use serde_json::json;
+use tidegate::faults::Mutant;
+
+use crate::Ground;
+use crate::live::{self, Round};
+use crate::mount::{Ext4, StrictFiles};
+use crate::place::Place;
+
+/// Rounds until one is given up as not found out.
+const ROUNDS: u64 = 8;
+const CUTS: u64 = 12;
+
+/// Where a mutant shows. ext4 brings all names along with the fsync of any file, and so hides one.
+fn ground(mutant: Mutant) -> Ground {
+    match mutant {
+        Mutant::NoDirectoryFsync | Mutant::CheckpointFirst => Ground::Strict,
+        _ => Ground::Ext4,
+    }
+}
+
+/// Runs each until it is found out. Says whether all were.
+pub async fn run(seed: u64) -> anyhow::Result<bool> {
+    let place = Place::new()?;
+    let ext4 = Ext4::new(place.path())?;
+    let mut caught = 0;
+    for mutant in Mutant::ALL {
+        let on = ground(mutant);
+        let mut found = None;
+        for seed in seed..seed + ROUNDS {
+            let round = match on {
+                Ground::Ext4 => live::round(&ext4, seed, CUTS, Some(mutant), place.path()).await?,
+                Ground::Strict => live::round(&StrictFiles, seed, CUTS, Some(mutant), place.path()).await?,
+            };
+            if !round.is_ok() {
+                found = Some(round);
+                break;
+            }
+        }
+        caught += usize::from(found.is_some());
+        let told = found.map_or_else(|| "NOT FOUND OUT".to_owned(), |round: Round| format!("found out. {round}"));
+        println!("{:<20} on {on}: {told}", mutant.name());
+    }
+    println!("{}", json!({ "mode": "mutants", "seed": seed, "mutants": Mutant::ALL.len(), "caught": caught }));
+    Ok(caught == Mutant::ALL.len())
+}

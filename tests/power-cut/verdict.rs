@@ -1,0 +1,27 @@
+//! What a report of `simulate` says of a gateway that was killed, or whose power was cut.
+//!
+//! Nothing is shed, nothing rots and every sensor keeps what is not acknowledged: all that was generated has to arrive,
+//! and a gap is as wrong as a loss.
+
+use tidegate::simulate::report::Report;
+
+/// What is wrong, in words.
+pub fn wrong(report: &Report) -> Option<String> {
+    let Report { delivered, generated, gaps, verdict, .. } = report;
+    match lost(report) {
+        _ if !report.is_ok() => Some(verdict.clone()),
+        0 if *gaps == 0 => None,
+        0 => Some(format!("{gaps} gaps")),
+        lost => Some(format!("{lost} of {} readings are lost, {} arrived", generated.readings, delivered.unique)),
+    }
+}
+
+/// Readings that were acknowledged and are gone, with a gap record or without.
+pub fn lost(report: &Report) -> u64 {
+    report.generated.readings.saturating_sub(report.delivered.unique)
+}
+
+/// Whether a gateway did not live until it was killed, or stopped.
+pub fn has_failed_start(report: &Report) -> bool {
+    report.fault.is_some()
+}
