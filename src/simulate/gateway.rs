@@ -208,7 +208,8 @@ impl Gateway {
         self.look();
         // A life too short to be asked, or without a disk, has committed little; what it has is not counted.
         let committed = tokio::time::timeout(TO_BE_ASKED, self.committed()).await;
-        self.committed_past = committed.map_or(self.committed_past, |committed| committed.unwrap_or(self.committed_past));
+        self.committed_past =
+            committed.map_or(self.committed_past, |committed| committed.unwrap_or(self.committed_past));
         let ended = ground.cut(&mut self.child).await?;
         self.past = self.usage();
         self.present = Usage::default();

@@ -6,6 +6,7 @@ use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
 /// Credentials are looked for where AWS' own tools look for them.
+#[must_use]
 pub fn defaults(region: &str) -> ConfigLoader {
     let https = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
     aws_config::defaults(BehaviorVersion::latest()).region(Region::new(region.to_owned())).http_client(https)

@@ -391,8 +391,8 @@ mod tests {
     #[test]
     fn a_rename_is_kept_in_both_directories_or_in_neither_and_takes_what_is_older_along() {
         let mut names = Names::new();
-        let [left, right] = ["left", "right"]
-            .map(|name| make(&mut names, ROOT, name, Node::Directory(Directory::default())));
+        let [left, right] =
+            ["left", "right"].map(|name| make(&mut names, ROOT, name, Node::Directory(Directory::default())));
         let old = make(&mut names, right, "a", Node::File(File::default()));
         let new = make(&mut names, left, "a", Node::File(File::default()));
         names.sync(ROOT).unwrap();
