@@ -28,7 +28,7 @@ const DURATION: Duration = Duration::from_secs(8);
 const SENSORS: usize = 10;
 const RATE: f64 = 20.0;
 /// So small that generations are made, sealed and removed all the time.
-const GENERATION: u64 = 50_000;
+pub const GENERATION: u64 = 50_000;
 /// Records that wait for their next try are on the road when the power goes.
 const THROTTLE: f64 = 0.3;
 /// For what goes wrong there alone, most are.
@@ -166,7 +166,7 @@ pub async fn round<M: Mount>(
     let (below, wires) = (place.join(format!("round-{seed}")), place.join(format!("wires-{seed}")));
     std::fs::create_dir_all(&wires)?;
     let config = place.join("gateway.toml");
-    std::fs::write(&config, format!("{CONFIG}{}", windows::LIVE))?;
+    write_config(&config)?;
     let mut machine = Machine::start(mount, &below, cuts, random)?;
     let settings = settings(seed, machine.data_dir(), wires, config, mutant);
     let report = simulate::run_on(&mut machine, settings, |_| {}).await?;
@@ -192,9 +192,7 @@ fn draw(random: &mut fastrand::Rng, is_first: bool, knows_logs: bool) -> Cut {
 
 fn settings(seed: u64, dir: PathBuf, wires: PathBuf, config: PathBuf, mutant: Option<Mutant>) -> Settings {
     let published = (0..SENSORS).map(|index| Sensor::synthetic(seed, index, RATE));
-    let mut env = vec![(GENERATION_BYTES.to_owned(), GENERATION.to_string())];
     let throttle = if mutant == Some(Mutant::CursorsFirst) { THROTTLE_MOST } else { THROTTLE };
-    env.extend(mutant.map(|mutant| (Mutant::VARIABLE.to_owned(), mutant.name().to_owned())));
     Settings {
         duration: Some(DURATION),
         sensors: published.chain([Sensor::serial(seed, 0, RATE)]).collect(),
@@ -205,6 +203,17 @@ fn settings(seed: u64, dir: PathBuf, wires: PathBuf, config: PathBuf, mutant: Op
         endpoint: None,
         dir,
         wires: Wires { dir: wires, serial: 1, modbus: 0, poll: Duration::from_secs(1) },
-        env,
+        env: environment(mutant),
     }
+}
+
+pub fn write_config(path: &Path) -> std::io::Result<()> {
+    std::fs::write(path, format!("{CONFIG}{}", windows::LIVE))
+}
+
+/// What the gateway finds in its environment.
+pub fn environment(mutant: Option<Mutant>) -> Vec<(String, String)> {
+    let generation = (GENERATION_BYTES.to_owned(), GENERATION.to_string());
+    let mutant = mutant.map(|mutant| (Mutant::VARIABLE.to_owned(), mutant.name().to_owned()));
+    [generation].into_iter().chain(mutant).collect()
 }

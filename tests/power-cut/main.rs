@@ -3,6 +3,8 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `live` | rounds of `simulate` with cuts at seeded moments, and what must be true after each |
+//! | `replay` | one short run recorded, and every moment at which the power could have gone |
+//! | `broker` | the broker of that run: one message after the other |
 //! | `mutants` | gateways that are wrong on purpose, each of which must be found out |
 //! | `machine` | ground for a simulated gateway whose power is cut |
 //! | `mount` | a real ext4, or strict files, under a directory |
@@ -16,6 +18,7 @@
 
 #![forbid(unsafe_code)]
 
+mod broker;
 mod disk;
 mod live;
 mod luck;
@@ -26,6 +29,7 @@ mod names;
 mod place;
 mod platter;
 mod power;
+mod replay;
 mod strict;
 
 use std::fmt;
@@ -53,6 +57,12 @@ enum Mode {
         seed: u64,
         #[arg(long, value_enum, default_value_t = Ground::Ext4)]
         on: Ground,
+    },
+    /// Records a short run on ext4, and tries every moment of it
+    Replay {
+        /// Of what is drawn where neither all nor nothing is kept
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
     },
     /// Gateways that are wrong on purpose, each of which must be found out
     Mutants {
@@ -99,6 +109,7 @@ async fn run(mode: Mode) -> anyhow::Result<bool> {
     let rig = async {
         match mode {
             Mode::Live { cuts, seed, on } => live::run(on, cuts, seed).await,
+            Mode::Replay { seed } => replay::run(seed).await,
             Mode::Mutants { seed } => mutants::run(seed).await,
         }
     };
