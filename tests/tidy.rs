@@ -156,6 +156,14 @@ fn sources_know_neither_the_queue_nor_the_road() {
 }
 
 #[test]
+fn what_is_wrong_on_purpose_is_compiled_for_the_power_cut_rig_alone() {
+    only_in("Mutant", &["faults.rs", "queue/store/", "queue/writer/", "sink/delivery.rs"]);
+    only_in("crate::faults", &["queue/mod.rs", "queue/store/", "queue/writer/", "sink/delivery.rs"]);
+    let lib = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/lib.rs")).unwrap();
+    assert!(lib.contains("#[cfg(feature = \"faults\")]\npub mod faults;"));
+}
+
+#[test]
 fn a_file_can_be_read_in_one_sitting() {
     for file in files() {
         let lines = file.code.lines().filter(|line| !line.trim().is_empty()).count();

@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | `live` | rounds of `simulate` with cuts at seeded moments, and what must be true after each |
 //! | `kill` | rounds of `simulate` in which only the process is killed, at named points and at random |
+//! | `replay` | one short run recorded, and every moment at which the power could have gone |
+//! | `broker` | the broker of that run: one message after the other |
 //! | `mutants` | gateways that are wrong on purpose, each of which must be found out |
 //! | `machine` | ground for a simulated gateway whose power is cut |
 //! | `mount` | a real ext4, or strict files, under a directory |
@@ -18,6 +20,7 @@
 
 #![forbid(unsafe_code)]
 
+mod broker;
 mod disk;
 mod kill;
 mod live;
@@ -29,6 +32,7 @@ mod names;
 mod place;
 mod platter;
 mod power;
+mod replay;
 mod strict;
 mod verdict;
 
@@ -63,6 +67,12 @@ enum Mode {
         #[arg(long, default_value_t = 30)]
         kills: u64,
         /// Of the first round; those after it have the numbers that follow
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Records a short run on ext4, and tries every moment of it
+    Replay {
+        /// Of what is drawn where neither all nor nothing is kept
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
@@ -112,6 +122,7 @@ async fn run(mode: Mode) -> anyhow::Result<bool> {
         match mode {
             Mode::Live { cuts, seed, on } => live::run(on, cuts, seed).await,
             Mode::Kill { kills, seed } => kill::run(kills, seed).await,
+            Mode::Replay { seed } => replay::run(seed).await,
             Mode::Mutants { seed } => mutants::run(seed).await,
         }
     };

@@ -26,6 +26,17 @@ pub struct Platter {
     /// What was written since the last flush, where and what.
     fresh: Vec<(u64, Vec<u8>)>,
     written: u64,
+    /// All that happened, where it is recorded.
+    recorded: Option<Vec<Event>>,
+}
+
+/// What happened to a disk, in its order.
+#[derive(Clone)]
+pub enum Event {
+    Write(u64, Vec<u8>),
+    Flush,
+    /// Put there by whoever records.
+    Mark,
 }
 
 impl Platter {
@@ -41,7 +52,26 @@ impl Platter {
                 durable.insert(number, Arc::new(page.clone()));
             }
         }
-        Ok(Self { size, current: durable.clone(), durable, fresh: Vec::new(), written: 0 })
+        Ok(Self { size, current: durable.clone(), durable, fresh: Vec::new(), written: 0, recorded: None })
+    }
+
+    /// The same, which records what happens to it from here on.
+    pub fn recording(self) -> Self {
+        Self { recorded: Some(Vec::new()), ..self }
+    }
+
+    pub fn into_recorded(self) -> Vec<Event> {
+        self.recorded.unwrap_or_default()
+    }
+
+    pub fn mark(&mut self) {
+        self.record(|| Event::Mark);
+    }
+
+    fn record(&mut self, event: impl FnOnce() -> Event) {
+        if let Some(recorded) = &mut self.recorded {
+            recorded.push(event());
+        }
     }
 
     /// Writes what is durable to a file.
@@ -77,11 +107,13 @@ impl Platter {
         let bytes = &bytes[..bytes.len().min(room)];
         put(&mut self.current, offset, bytes);
         self.fresh.push((offset, bytes.to_vec()));
+        self.record(|| Event::Write(offset, bytes.to_vec()));
         self.written += bytes.len() as u64;
         bytes.len()
     }
 
     pub fn flush(&mut self) {
+        self.record(|| Event::Flush);
         for (offset, bytes) in self.fresh.drain(..) {
             put(&mut self.durable, offset, &bytes);
         }
@@ -125,7 +157,8 @@ mod tests {
     use super::*;
 
     fn platter() -> Platter {
-        Platter { size: 1 << 20, durable: Pages::new(), current: Pages::new(), fresh: Vec::new(), written: 0 }
+        let (durable, current) = (Pages::new(), Pages::new());
+        Platter { size: 1 << 20, durable, current, fresh: Vec::new(), written: 0, recorded: None }
     }
 
     #[test]
