@@ -79,7 +79,7 @@ pub async fn run(kills: u64, seed: u64) -> anyhow::Result<bool> {
     // Points that nobody comes to would pass as well.
     let are_met = met >= 4 * missed;
     let line = json!({
-        "mode": "kill", "seeds": seeds, "kills": done, "at_points": met, "not_met": missed, "pairs": pairs.len(),
+        "mode": "kill", "seeds": seeds, "done": done, "at_points": met, "not_met": missed, "pairs": pairs.len(),
         "pairs_of": Point::ALL.len() * Point::ALL.len(), "lost": lost, "rows_wrong": wrong,
         "failed_starts": failed_starts, "failed": failed,
     });

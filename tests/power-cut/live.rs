@@ -138,7 +138,7 @@ async fn rounds<M: Mount>(mount: &M, on: Ground, cuts: u64, seed: u64, place: &P
         println!("only {} of {} cuts had anything in the balance", sum.in_balance, sum.cuts);
     }
     let line = json!({
-        "mode": "live", "on": on.to_string(), "seeds": seeds, "cuts": sum.cuts, "in_balance": sum.in_balance,
+        "mode": "live", "on": on.to_string(), "seeds": seeds, "done": sum.cuts, "in_balance": sum.in_balance,
         "pieces": sum.pieces, "bytes_written": sum.bytes_written, "lost": lost, "rows_wrong": wrong,
         "failed_starts": failed_starts, "failed": failed,
     });

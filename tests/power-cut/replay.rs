@@ -59,7 +59,7 @@ pub async fn run(seed: u64) -> anyhow::Result<bool> {
     let Verdicts { states, lost, failed_starts } = verdicts;
     let writes = recorded.iter().filter(|event| matches!(event, Event::Write(..))).count();
     let line = json!({
-        "mode": "replay", "seeds": [seed], "messages": MESSAGES, "writes": writes, "states": states, "lost": lost,
+        "mode": "replay", "seeds": [seed], "messages": MESSAGES, "writes": writes, "done": states, "lost": lost,
         "failed_starts": failed_starts, "failed": failed,
     });
     println!("{line}");
