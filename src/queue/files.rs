@@ -3,14 +3,14 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `LOCK` | the number of the process; locked while a process uses the directory |
-//! | `VERSION` | the format of the directory, a number |
+//! | `VERSION` | the format of the directory: a number, on three lines, so that one that rots is outvoted |
 //! | `identity` | who this gateway is, and the last epoch drawn |
 //! | `mark` | where each log is known to be durable: a lower bound |
 //! | `cursors` | how far each lane has been delivered |
 //! | `purged` | how far the dead letters have been thrown away |
 //! | `ballast` | nothing: room for a start on a full disk |
 //!
-//! Each is CBOR followed by its CRC32C.
+//! Those that are not for people are CBOR followed by its CRC32C.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
@@ -28,6 +28,8 @@ use crate::reading::Micros;
 
 /// The format this program writes.
 pub const VERSION: u32 = 1;
+/// How often `VERSION` says it.
+const COPIES: usize = 3;
 /// The oldest it reads: the one before its own. The first has none before it.
 pub const OLDEST: u32 = if VERSION > 1 { VERSION - 1 } else { 1 };
 
@@ -54,11 +56,6 @@ pub enum OpenError {
          older one that knows both; nothing was changed"
     )]
     Older { found: u32 },
-    #[error(
-        "the file VERSION of the data directory says {found:?}, which is no format: use a newer tidegate, or, where none \
-         ever ran on it, write {VERSION} into that file; nothing was changed"
-    )]
-    NoFormat { found: String },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -107,25 +104,40 @@ fn held(lock: Result<(), TryLockError>, dir: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Refuses a directory of a format that this program does not know, and leaves it as it is.
+/// Refuses a directory of a format that this program does not know, and leaves it as it is. What has rotted so far that it
+/// says nothing says nothing against it: the number is there three times, and what the logs hold has marks of its own.
 pub fn check_version(store: &dyn Store) -> Result<(), OpenError> {
     let Some(bytes) = store.get("VERSION")? else { return Ok(()) };
-    let text = String::from_utf8_lossy(&bytes);
-    match text.trim().parse::<u32>() {
-        Ok(OLDEST..=VERSION) => Ok(()),
-        Ok(found) if found > VERSION => Err(OpenError::Newer { found }),
-        Ok(found) => Err(OpenError::Older { found }),
-        Err(_) => Err(OpenError::NoFormat { found: text.trim().to_owned() }),
+    match version(&bytes) {
+        Some(OLDEST..=VERSION) => Ok(()),
+        Some(found) if found > VERSION => Err(OpenError::Newer { found }),
+        Some(found) => Err(OpenError::Older { found }),
+        None => {
+            tracing::error!(file = "VERSION", "a file in the data directory is damaged; it is made anew");
+            Ok(())
+        }
     }
 }
 
 /// Says which format the directory has from now on.
 pub fn claim_version(store: &dyn Store) -> Result<(), StoreError> {
-    let ours = format!("{VERSION}\n");
     match store.get("VERSION")? {
-        Some(found) if found == ours.as_bytes() => Ok(()),
-        _ => store.put("VERSION", ours.as_bytes()),
+        Some(found) if is_whole(&found) && version(&found) == Some(VERSION) => Ok(()),
+        _ => store.put("VERSION", format!("{VERSION}\n").repeat(COPIES).as_bytes()),
     }
+}
+
+/// What two lines of three agree on, or what the only one says.
+fn version(bytes: &[u8]) -> Option<u32> {
+    let text = String::from_utf8_lossy(bytes);
+    let said: Vec<u32> = text.lines().filter_map(|line| line.parse().ok()).collect();
+    let twice = said.iter().find(|number| said.iter().filter(|other| other == number).count() > 1);
+    twice.or(said.first().filter(|_| said.len() == 1)).copied()
+}
+
+fn is_whole(version: &[u8]) -> bool {
+    let lines: Vec<_> = version.split_inclusive(|byte| *byte == b'\n').collect();
+    lines.len() == COPIES && lines.iter().all(|line| *line == lines[0])
 }
 
 /// Who this gateway is, for the life of a data directory.
@@ -240,13 +252,12 @@ pub(super) fn faults(store: &dyn Store, begun: bool) -> Result<Vec<(&'static str
     let mut look = |name, needed: bool, whole: fn(&[u8]) -> bool| {
         match store.get(name)? {
             None if needed => faults.push((name, "it is missing")),
-            Some(bytes) if !whole(&bytes) => faults.push((name, "its checksum is wrong")),
+            Some(bytes) if !whole(&bytes) => faults.push((name, "it is not what was written")),
             _ => {}
         }
         Ok::<_, StoreError>(())
     };
-    // One that says something else was refused before.
-    look("VERSION", true, |_| true)?;
+    look("VERSION", true, is_whole)?;
     look("identity", begun, |bytes| open::<Identity>(bytes).is_some())?;
     look("mark", begun, |bytes| Mark::read(bytes).is_some())?;
     look("cursors", false, |bytes| open::<Cursors>(bytes).is_some())?;

@@ -162,33 +162,27 @@ impl Killer {
         Ok(Self { listener, to_come, life, is_there, born, random: fastrand::Rng::new(), ended })
     }
 
-    /// Answers the life that asks, and waits until it is there. May be dropped while it waits.
+    /// Answers the life that asks, and waits until it is there. May be dropped while it waits. Who asked and was killed
+    /// before the answer still stands in line: the next is asked for.
     async fn arrives(&mut self) -> io::Result<()> {
-        if self.life.is_none() {
-            let (life, _) = self.listener.accept().await?;
-            let end = match self.to_come.front() {
-                Some(End::At(point, times)) => format!("{} {times}\n", point.name()),
-                _ => "nowhere\n".to_owned(),
+        while !self.is_there {
+            let Some(life) = &self.life else {
+                let (life, _) = self.listener.accept().await?;
+                let end = match self.to_come.front() {
+                    Some(End::At(point, times)) => format!("{} {times}\n", point.name()),
+                    _ => "nowhere\n".to_owned(),
+                };
+                life.writable().await?;
+                self.life = life.try_write(end.as_bytes()).is_ok_and(|written| written == end.len()).then_some(life);
+                continue;
             };
-            life.writable().await?;
-            if life.try_write(end.as_bytes())? < end.len() {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            self.life = Some(life);
-        }
-        let Some(life) = &self.life else { unreachable!("it has asked") };
-        let mut word = [0; 8];
-        loop {
             life.readable().await?;
-            match life.try_read(&mut word) {
-                // It has ended by itself, which others notice.
-                Ok(0) => return std::future::pending().await,
-                Ok(_) => break,
+            match life.try_read(&mut [0; 8]) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
+                Ok(1..) => self.is_there = true,
+                Ok(0) | Err(_) => self.life = None,
             }
         }
-        self.is_there = true;
         Ok(())
     }
 }

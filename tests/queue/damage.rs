@@ -20,7 +20,7 @@ fn open(store: &Arc<LossyStore>) -> (Queue, Appenders) {
 }
 
 /// Commits groups of three, as the writer does, and says which texts have which offsets.
-fn commit(queue: &mut Queue, appenders: &mut Appenders, groups: u64) {
+pub fn commit(queue: &mut Queue, appenders: &mut Appenders, groups: u64) {
     for group in 0..groups {
         let texts = (0..3).map(|n| noise(3 * group + n, 1_000));
         let entries = texts.map(|text| entry(&text)).collect();

@@ -62,10 +62,8 @@ fn a_directory_of_another_format_is_refused_and_left_as_it_is() {
         (OLDEST - 1, "start it once with an older one that knows both; nothing was changed"),
     ]
     .map(|(version, said)| (format!("{version}\n"), said))
-    .into_iter()
-    .chain(["", "x\n", "-1\n", "99999999999\n"].map(|version| (version.to_owned(), "which is no format")))
     {
-        fs::write(data.join("VERSION"), &version).unwrap();
+        fs::write(data.join("VERSION"), version.repeat(3)).unwrap();
         let before = contents(&data);
         for command in commands {
             let refused = tidegate(command);
@@ -94,6 +92,20 @@ fn a_directory_of_another_build_is_refused_and_not_taken_for_damaged() {
     let refused = Queue::open(store, at_second(1), 1 << 20).err().unwrap();
     assert!(refused.to_string().contains("another build of tidegate, with segments of 1048576 bytes"), "{refused}");
     assert!(contents(&dir.path.join("readings")) == before && !dir.path.join("damaged").exists());
+}
+
+#[test]
+fn a_format_that_can_no_longer_be_read_keeps_nobody_from_the_data() {
+    let dir = golden::unpack(VERSION);
+    let file = dir.path.join("VERSION");
+    let whole = fs::read(&file).unwrap();
+    for rotten in ["", "1\n", "1\n3\n1\n", "x", "1\n1", "\0\0\0\0\0\0"] {
+        fs::write(&file, rotten).unwrap();
+        let store: Arc<dyn Store> = Arc::new(SledStore::open(&dir.path).unwrap());
+        let (queue, _appenders) = Queue::open(store, at_second(1), 4_000).unwrap();
+        assert!(queue.readings.durable().offset > golden::READINGS, "{rotten:?}");
+        assert_eq!(fs::read(&file).unwrap(), whole, "{rotten:?}");
+    }
 }
 
 #[test]

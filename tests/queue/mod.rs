@@ -6,6 +6,7 @@ mod full;
 mod golden;
 mod model;
 mod retention;
+mod rot;
 mod syscalls;
 mod traced;
 mod verify;

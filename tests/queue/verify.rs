@@ -355,7 +355,7 @@ fn a_changed_byte_in_any_small_file_is_found() {
         }
         let said = queue(&["verify"], &dir.path);
         assert_eq!(said.code, Some(1));
-        assert!(said.stdout.contains(&format!("{name:<9} its checksum is wrong\n")), "{}", said.stdout);
+        assert!(said.stdout.contains(&format!("{name:<9} it is not what was written\n")), "{}", said.stdout);
         fs::write(&path, whole).unwrap();
     }
     fs::remove_file(dir.path.join("mark")).unwrap();

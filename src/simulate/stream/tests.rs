@@ -24,6 +24,7 @@ impl Sender {
             .credentials_provider(Credentials::new("simulated", "simulated", None, None, "test"))
             .retry_config(RetryConfig::disabled())
             .endpoint_url(stream.url())
+            .http_client(crate::sink::aws::https())
             .build();
         Self(Client::from_conf(config))
     }
