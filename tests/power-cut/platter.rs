@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -127,7 +128,7 @@ impl Medium for Platter {
 
     fn survive(mut self, luck: &mut Luck) -> Self {
         for (offset, bytes) in std::mem::take(&mut self.fresh) {
-            for part in luck.parts(offset, bytes.len()) {
+            for part in kept(luck, offset, bytes.len()) {
                 put(&mut self.durable, offset + part.start as u64, &bytes[part]);
             }
         }
@@ -138,6 +139,15 @@ impl Medium for Platter {
     fn written(&self) -> u64 {
         self.written
     }
+}
+
+/// The parts of a write that are kept. The first unit is never torn: ext4 writes its superblock over itself, checksum and
+/// all, and where that is torn it cannot be mounted, whoever stands on it.
+fn kept(luck: &mut Luck, offset: u64, len: usize) -> Vec<Range<usize>> {
+    let first = (UNIT.saturating_sub(offset) as usize).min(len);
+    let whole = (first > 0 && luck.keeps()).then_some(0..first);
+    let rest = luck.parts(offset + first as u64, len - first).into_iter();
+    whole.into_iter().chain(rest.map(|part| part.start + first..part.end + first)).collect()
 }
 
 fn put(pages: &mut Pages, offset: u64, mut bytes: &[u8]) {
@@ -178,6 +188,7 @@ mod tests {
             let is_new = |sector: &[u8]| sector.contains(&2);
             let whole = |sector: &[u8]| !is_new(sector) || sector.iter().all(|byte| *byte == 2);
             assert!(bytes.chunks(512).all(whole), "torn inside a sector");
+            assert!(bytes[..4_096].iter().all(|byte| *byte == bytes[0]), "the first unit is torn");
             some += usize::from(bytes.chunks(512).any(is_new) && !bytes.chunks(512).all(is_new));
         }
         assert!(some > 40, "{some}");

@@ -201,6 +201,10 @@ fn the_ballast_is_real_room_and_stays_while_the_disk_has_some() {
     assert!(store.used(None).unwrap() - before >= 6 << 20, "the blocks are taken, not only promised");
     store.prepare().unwrap();
     assert!(dir.path.join("ballast").exists());
+    // As a power cut may leave it: the name alone.
+    fs::write(dir.path.join("ballast"), "").unwrap();
+    store.take_ballast().unwrap();
+    assert!(store.used(None).unwrap() - before >= 6 << 20, "an empty one is taken for a full one");
 }
 
 #[test]

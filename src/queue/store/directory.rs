@@ -171,7 +171,9 @@ impl Store for SledStore {
 
     fn take_ballast(&self) -> Result<(), StoreError> {
         let path = self.root.join(BALLAST);
-        if path.exists() || self.disk()?.free < 2 * BALLAST_BYTES {
+        // One that is short was cut short itself, by a power cut or a full disk.
+        let is_whole = fs::metadata(&path).is_ok_and(|about| about.blocks() * 512 >= BALLAST_BYTES);
+        if is_whole || self.disk()?.free < 2 * BALLAST_BYTES {
             return Ok(());
         }
         let file = File::create(&path).map_err(io_error("cannot make", &path))?;
