@@ -79,14 +79,14 @@ struct Found {
 }
 
 impl Found {
-    /// Starts on it, and lets service go on for an entry in each log.
-    fn by_a_start(dir: &Path) -> Self {
+    /// Starts on it, reads each log from where it is known to have begun, and lets service go on for an entry in each.
+    fn by_a_start(dir: &Path, began: &BTreeMap<&str, u64>) -> Self {
         let store: Arc<dyn Store> = Arc::new(SledStore::open(dir).unwrap());
         let (queue, mut appenders) = Queue::open(store, at_second(2), 4_000).unwrap();
         let Queue { readings, rows, notes, dead, .. } = &queue;
         let logs = [("readings", readings), ("rows", rows), ("notes", notes), ("dead", dead)];
         let found = Self {
-            logs: logs.map(|(name, log)| (name, held(log))).into(),
+            logs: logs.map(|(name, log)| (name, held(log, began.get(name).copied()))).into(),
             position: queue.restored.position,
             epoch: queue.identity.epoch,
             state_lost: queue.restored.damaged,
@@ -104,8 +104,8 @@ impl Found {
     }
 }
 
-fn held(log: &Log) -> Held {
-    let mut reader = Reader::new(log, log.oldest().unwrap().offset);
+fn held(log: &Log, began: Option<u64>) -> Held {
+    let mut reader = Reader::new(log, began.unwrap_or_else(|| log.oldest().unwrap().offset));
     let mut held = Held::new();
     loop {
         match reader.step().unwrap() {
@@ -124,18 +124,21 @@ struct Whole {
     dir: TempDir,
     files: Vec<PathBuf>,
     found: Found,
+    /// The first offset of each log.
+    began: BTreeMap<&'static str, u64>,
 }
 
 impl Whole {
     fn new(dir: TempDir) -> Self {
         let probe = TempDir::new("queue-rot-probe");
         copy_all(&dir.path, &probe.path);
-        let found = Found::by_a_start(&probe.path);
+        let found = Found::by_a_start(&probe.path, &BTreeMap::new());
         assert!(!found.is_lossy());
+        let began = found.logs.iter().filter_map(|(log, held)| Some((*log, *held.keys().next()?))).collect();
         let is_content = |path: &PathBuf| path.is_file() && !path.ends_with("LOCK") && !path.ends_with("ballast");
         let files = disk::contents(&dir.path).into_keys().filter(is_content);
         let files = files.map(|path| path.strip_prefix(&dir.path).unwrap().to_owned()).collect();
-        Self { dir, files, found }
+        Self { dir, files, found, began }
     }
 
     /// A copy with one thing damaged, and in words what.
@@ -175,7 +178,7 @@ fn judge(whole: &Whole, seed: u64, place: &Path) -> Outcome {
     let what = whole.spoiled(seed, place);
     let looked: Arc<dyn Store> = Arc::new(CopyStore::new(place));
     let report = Report::of(&looked, || {}).unwrap_or_else(|error| panic!("{what}: it cannot be verified: {error}"));
-    let found = Found::by_a_start(place);
+    let found = Found::by_a_start(place, &whole.began);
     let before = &whole.found;
     assert!(found.epoch >= before.epoch, "{what}: epoch {}", found.epoch);
     let mut lost = 0;
@@ -191,7 +194,7 @@ fn judge(whole: &Whole, seed: u64, place: &Path) -> Outcome {
     }
     assert!(found.position == before.position || found.state_lost, "{what}: folded to {}", found.position);
     assert!(!found.is_lossy() || !report.is_sound(), "{what}: found out by nobody, and {lost} are lost");
-    let again = Found::by_a_start(place);
+    let again = Found::by_a_start(place, &whole.began);
     for (log, held) in &again.logs {
         let lost = |held: &Held| held.values().filter(|said| said.is_none()).count();
         assert_eq!(lost(held), lost(&found.logs[log]), "{what}: {log} at the next start");
