@@ -156,6 +156,18 @@ pub async fn round<M: Mount>(
 ) -> anyhow::Result<Round> {
     let mut random = fastrand::Rng::with_seed(seed);
     let cuts = (0..cuts).map(|number| draw(&mut random, number == 0, M::KNOWS_LOGS)).collect();
+    round_of(mount, seed, cuts, random, mutant, place).await
+}
+
+/// The same with cuts of one's own.
+pub async fn round_of<M: Mount>(
+    mount: &M,
+    seed: u64,
+    cuts: Vec<Cut>,
+    random: fastrand::Rng,
+    mutant: Option<Mutant>,
+    place: &Path,
+) -> anyhow::Result<Round> {
     let mut machine = Machine::start(mount, &place.join(format!("round-{seed}")), cuts, random)?;
     let settings = settings(seed, machine.data_dir(), place, mutant)?;
     let report = simulate::run_on(&mut machine, settings, |_| {}).await?;
@@ -166,7 +178,8 @@ pub async fn round<M: Mount>(
     Ok(round)
 }
 
-fn draw(random: &mut fastrand::Rng, is_first: bool, knows_logs: bool) -> Cut {
+/// When a cut falls, and what it leaves. The first of a round falls into the making of the directory.
+pub fn draw(random: &mut fastrand::Rng, is_first: bool, knows_logs: bool) -> Cut {
     let when = match random.u32(..if knows_logs { 4 } else { 3 }) {
         _ if is_first => When::After(FIRST.mul_f64(random.f64())),
         0 => When::At(Fuse::Sync(random.u64(SYNCS))),
@@ -176,7 +189,7 @@ fn draw(random: &mut fastrand::Rng, is_first: bool, knows_logs: bool) -> Cut {
         _ => When::At(Fuse::SyncOf(if random.bool() { "rows" } else { "state" }, random.u64(FOLD_SYNCS))),
     };
     let keep = f64::from(random.u32(0..=4)) / 4.0;
-    Cut { when, runs_on: Duration::from_millis(random.u64(0..=RUNS_ON_MAX)), keep }
+    Cut { when, runs_on: Duration::from_millis(random.u64(0..=RUNS_ON_MAX)), keep, spoilt: None }
 }
 
 /// What is simulated, from a seed; what it needs beside the data directory is put below `place`.

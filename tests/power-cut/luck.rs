@@ -15,12 +15,27 @@ const TORN: u32 = 8;
 pub struct Luck {
     random: fastrand::Rng,
     keep: f64,
+    spoilt: Option<u64>,
 }
 
 impl Luck {
     /// Each piece is kept with this probability.
     pub fn new(random: fastrand::Rng, keep: f64) -> Self {
-        Self { random, keep }
+        Self { random, keep, spoilt: None }
+    }
+
+    /// What the last write before the cut went to holds garbage afterwards, all of an erase block of so many bytes: the
+    /// card was at it when the power went.
+    pub fn spoiling(self, block: Option<u64>) -> Self {
+        Self { spoilt: block, ..self }
+    }
+
+    /// Makes garbage of the erase block of contents around a place.
+    pub fn spoil(&mut self, contents: &mut [u8], place: u64) {
+        let Some(block) = self.spoilt else { return };
+        let from = (place / block * block).min(contents.len() as u64) as usize;
+        let to = contents.len().min(from + block as usize);
+        self.random.fill(&mut contents[from..to]);
     }
 
     pub fn keeps(&mut self) -> bool {

@@ -33,6 +33,8 @@ pub struct Cut {
     pub runs_on: Duration,
     /// What was not synced is kept with this probability, piece by piece.
     pub keep: f64,
+    /// The erase block of so many bytes that the card was at is garbage afterwards.
+    pub spoilt: Option<u64>,
 }
 
 /// Counted in each life anew, so that on a slow machine no two cuts fall on one start.
@@ -104,7 +106,7 @@ impl<'a, M: Mount> Machine<'a, M> {
     }
 
     /// The machine without its process is taken apart, and another stands on what is left.
-    fn rebuild(&mut self, keep: f64) -> anyhow::Result<()> {
+    fn rebuild(&mut self, Cut { keep, spoilt, .. }: Cut) -> anyhow::Result<()> {
         self.mounted = None;
         let power = std::mem::replace(&mut self.power, Power::new(self.left.clone()));
         let medium = power.into_medium().context("somebody still holds the medium")?;
@@ -113,7 +115,7 @@ impl<'a, M: Mount> Machine<'a, M> {
         self.tally.in_balance += u64::from(pieces > 0);
         self.tally.pieces += pieces;
         self.tally.bytes_written = medium.written();
-        self.left = medium.survive(&mut Luck::new(self.random.fork(), keep));
+        self.left = medium.survive(&mut Luck::new(self.random.fork(), keep).spoiling(spoilt));
         self.power = Power::new(self.left.clone());
         self.mounted = Some(self.mount.up(&self.power, &self.place).context("what the cut left cannot be mounted")?);
         self.born = Instant::now();
@@ -147,7 +149,7 @@ impl<M: Mount> Ground for Machine<'_, M> {
         process.start_kill().context("the gateway cannot be killed")?;
         self.power.tear_down();
         let ended = process.wait().await?;
-        tokio::task::block_in_place(|| self.rebuild(cut.keep))?;
+        tokio::task::block_in_place(|| self.rebuild(cut))?;
         Ok(ended)
     }
 }

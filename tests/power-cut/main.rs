@@ -6,6 +6,7 @@
 //! | `kill` | rounds of `simulate` in which only the process is killed, at named points and at random |
 //! | `replay` | one short run recorded, and every moment at which the power could have gone |
 //! | `broker` | the broker of that run: one message after the other |
+//! | `garbage` | power cuts that find the card at work: an erase block is garbage |
 //! | `mutants` | gateways that are wrong on purpose, each of which must be found out |
 //! | `machine` | ground for a simulated gateway whose power is cut |
 //! | `mount` | a real ext4, or strict files, under a directory |
@@ -22,6 +23,7 @@
 
 mod broker;
 mod disk;
+mod garbage;
 mod kill;
 mod live;
 mod luck;
@@ -66,6 +68,14 @@ enum Mode {
     Kill {
         #[arg(long, default_value_t = 30)]
         kills: u64,
+        /// Of the first round; those after it have the numbers that follow
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Cuts that leave garbage in the erase block around the last write: what is gone has to be told of
+    Garbage {
+        #[arg(long, default_value_t = 8)]
+        cuts: u64,
         /// Of the first round; those after it have the numbers that follow
         #[arg(long, default_value_t = 1)]
         seed: u64,
@@ -122,6 +132,7 @@ async fn run(mode: Mode) -> anyhow::Result<bool> {
         match mode {
             Mode::Live { cuts, seed, on } => live::run(on, cuts, seed).await,
             Mode::Kill { kills, seed } => kill::run(kills, seed).await,
+            Mode::Garbage { cuts, seed } => garbage::run(cuts, seed).await,
             Mode::Replay { seed } => replay::run(seed).await,
             Mode::Mutants { seed } => mutants::run(seed).await,
         }

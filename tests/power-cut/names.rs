@@ -24,6 +24,8 @@ pub struct Names {
     fresh: Vec<Change>,
     next: u64,
     written: u64,
+    /// The file that was written to last, and where in it.
+    last: Option<(u64, u64)>,
 }
 
 #[derive(Clone)]
@@ -70,7 +72,7 @@ pub enum Refusal {
 impl Names {
     pub fn new() -> Self {
         let nodes = HashMap::from([(ROOT, Node::Directory(Directory::default()))]);
-        Self { nodes, fresh: Vec::new(), next: ROOT + 1, written: 0 }
+        Self { nodes, fresh: Vec::new(), next: ROOT + 1, written: 0, last: None }
     }
 
     pub fn node(&self, number: u64) -> Result<&Node, Refusal> {
@@ -100,6 +102,7 @@ impl Names {
 
     pub fn write(&mut self, number: u64, offset: u64, bytes: &[u8]) -> Result<(), Refusal> {
         self.written += bytes.len() as u64;
+        self.last = Some((number, offset));
         self.file(number)?.edit(Edit::Write(offset, bytes.to_vec()));
         Ok(())
     }
@@ -274,7 +277,8 @@ impl File {
         self.fresh.drain(..).for_each(|edit| edit.apply(&mut self.durable));
     }
 
-    fn survive(&mut self, luck: &mut Luck) {
+    /// `hit` is where the last write of all went to, if it went here.
+    fn survive(&mut self, luck: &mut Luck, hit: Option<u64>) {
         for edit in std::mem::take(&mut self.fresh) {
             match edit {
                 Edit::Write(offset, bytes) => {
@@ -286,6 +290,9 @@ impl File {
                 Edit::Size(_) if luck.keeps() => edit.apply(&mut self.durable),
                 Edit::Size(_) => {}
             }
+        }
+        if let Some(place) = hit {
+            luck.spoil(&mut self.durable, place);
         }
         self.current = self.durable.clone();
     }
@@ -330,7 +337,10 @@ impl Medium for Names {
         // In an order that is the same for the same seed.
         for number in reachable {
             match self.nodes.get_mut(&number) {
-                Some(Node::File(file)) => file.survive(luck),
+                Some(Node::File(file)) => {
+                    let hit = self.last.filter(|(last, _)| *last == number);
+                    file.survive(luck, hit.map(|(_, place)| place));
+                }
                 Some(Node::Directory(directory)) => directory.current = directory.durable.clone(),
                 None => {}
             }
