@@ -55,6 +55,14 @@ pub fn letter(detail: &str) -> Entry {
     }))
 }
 
+/// A number that the environment may give.
+pub fn setting(name: &str, or: u64) -> u64 {
+    std::env::var(name).map_or(or, |text| text.parse().expect("a number"))
+}
+
+/// What a test draws from: `tests/soak` goes on with other seeds.
+pub const SEED: &str = "TIDEGATE_TEST_SEED";
+
 /// Text that does not compress, the same for the same number.
 pub fn noise(number: u64, length: usize) -> String {
     let mut random = fastrand::Rng::with_seed(number);

@@ -22,12 +22,11 @@ use tidegate::queue::{CopyStore, Log, Queue, Reader, SledStore, Step, Store};
 use tidegate::simulate::consumer::Consumer;
 use tidegate::simulate::stream::{Faults, Settings, Stream};
 
-use super::{at_second, disk, entry, golden, stamp};
+use super::{SEED, at_second, disk, entry, golden, setting, stamp};
 use crate::support::gateway::{PATIENCE, TestGateway};
 use crate::support::{TempDir, copy_all};
 
 const PAGE: usize = 4_096;
-const SEED: &str = "TIDEGATE_TEST_SEED";
 const COUNT: &str = "TIDEGATE_TEST_DAMAGES";
 /// Of so many damages the real gateway is started on one.
 const DELIVERED: u64 = 10;
@@ -247,13 +246,9 @@ async fn deliver(whole: &Whole, seed: u64) {
 /// What the cursors of the golden directory say is delivered.
 const DONE: usize = 9;
 
-fn number(name: &str, or: u64) -> u64 {
-    std::env::var(name).map_or(or, |text| text.parse().unwrap())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_damaged_the_rest_is_kept_and_the_hole_is_told() {
-    let (first, count) = (number(SEED, 1), number(COUNT, 100));
+    let (first, count) = (setting(SEED, 1), setting(COUNT, 100));
     let wholes = [Whole::new(golden::unpack(VERSION)), Whole::new(large())];
     let (mut found_out, mut lost, mut delivered, mut kinds) = (0, 0, 0, BTreeMap::new());
     for seed in first..first + count {
