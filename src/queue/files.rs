@@ -121,9 +121,10 @@ pub fn check_version(store: &dyn Store) -> Result<(), OpenError> {
 
 /// Says which format the directory has from now on.
 pub fn claim_version(store: &dyn Store) -> Result<(), StoreError> {
+    let ours = format!("{VERSION}\n").repeat(COPIES);
     match store.get("VERSION")? {
-        Some(found) if is_whole(&found) && version(&found) == Some(VERSION) => Ok(()),
-        _ => store.put("VERSION", format!("{VERSION}\n").repeat(COPIES).as_bytes()),
+        Some(found) if found == ours.as_bytes() => Ok(()),
+        _ => store.put("VERSION", ours.as_bytes()),
     }
 }
 
@@ -135,9 +136,10 @@ fn version(bytes: &[u8]) -> Option<u32> {
     twice.or(said.first().filter(|_| said.len() == 1)).copied()
 }
 
+/// Whether its lines agree. Early programs wrote one.
 fn is_whole(version: &[u8]) -> bool {
     let lines: Vec<_> = version.split_inclusive(|byte| *byte == b'\n').collect();
-    lines.len() == COPIES && lines.iter().all(|line| *line == lines[0])
+    [1, COPIES].contains(&lines.len()) && lines.iter().all(|line| *line == lines[0])
 }
 
 /// Who this gateway is, for the life of a data directory.

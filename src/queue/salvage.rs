@@ -134,7 +134,7 @@ impl Salvage {
     /// Takes every group of a generation that is whole.
     fn take(&mut self, opened: Result<Arc<dyn Generation>, StoreError>) -> Result<(), StoreError> {
         let generation = match opened {
-            Err(StoreError::Damaged { .. }) => return Ok(()),
+            Err(StoreError::Damaged { .. } | StoreError::Missing { .. }) => return Ok(()),
             opened => opened?,
         };
         let mut decoder = Decoder::default();

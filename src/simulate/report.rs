@@ -22,6 +22,9 @@ pub struct Report {
     pub delivered: Delivered,
     /// Holes in a lane that the consumer saw.
     pub gaps: u64,
+    /// Those that no gap record explains.
+    #[serde(skip)]
+    pub unexplained: u64,
     pub dead_letters: u64,
     pub windows: Windows,
     pub kinesis: Kinesis,
@@ -141,6 +144,7 @@ impl Report {
                 corrupt: tally.corrupt,
             },
             gaps: check.consumer().holes().len() as u64,
+            unexplained: check.consumer().unexplained().count() as u64,
             dead_letters: findings.dead_letters,
             windows: Windows::new(check, &judgement),
             kinesis: Kinesis {
@@ -178,7 +182,6 @@ impl Report {
         let tally = check.tally();
         let said = |fault: &Option<String>| fault.as_ref().map(|fault| format!(": {fault}")).unwrap_or_default();
         let because = || said(&tally.first_fault);
-        let unexplained = check.consumer().unexplained().count();
         let given_up = check.consumer().explained("readings");
         let accounted = tally.unique + tally.door_repeats + tally.corrupt + given_up;
         match self {
@@ -189,7 +192,9 @@ impl Report {
             _ if self.windows.wrong > 0 => {
                 Some(format!("windows: {} rows are wrong{}", self.windows.wrong, said(&rows.first_fault)))
             }
-            _ if unexplained > 0 => Some(format!("{unexplained} gaps have no gap record that explains them")),
+            _ if self.unexplained > 0 => {
+                Some(format!("{} gaps have no gap record that explains them", self.unexplained))
+            }
             _ if self.dead_letters < self.generated.corrupt => Some(format!(
                 "{} corrupt payloads were sent and {} dead letters kept",
                 self.generated.corrupt, self.dead_letters

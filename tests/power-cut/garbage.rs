@@ -53,6 +53,6 @@ pub async fn run(cuts: u64, seed: u64) -> anyhow::Result<bool> {
         "failed": failed,
     });
     println!("{line}");
-    // Garbage that costs nothing was put nowhere.
-    Ok(failed.is_empty() && (gaps > 0 || done < CUTS))
+    // Garbage that costs nothing was put nowhere; a few cuts may all find the card at something that is held twice.
+    Ok(failed.is_empty() && (gaps > 0 || done < 2 * CUTS))
 }

@@ -74,7 +74,7 @@ enum Mode {
     },
     /// Cuts that leave garbage in the erase block around the last write: what is gone has to be told of
     Garbage {
-        #[arg(long, default_value_t = 8)]
+        #[arg(long, default_value_t = 16)]
         cuts: u64,
         /// Of the first round; those after it have the numbers that follow
         #[arg(long, default_value_t = 1)]

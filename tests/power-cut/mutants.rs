@@ -24,6 +24,13 @@ fn ground(mutant: Mutant) -> Ground {
     }
 }
 
+/// Whether a round shows what is wrong with it, and not merely that it came to no good end.
+fn shows(mutant: Mutant, round: &Round) -> bool {
+    let report = &round.report;
+    let is_missing = round.lost() + report.windows.wrong + report.gaps > 0;
+    is_missing || mutant == Mutant::NoDirectoryFsync && round.has_failed_start()
+}
+
 /// Runs each until it is found out. Says whether all were.
 pub async fn run(seed: u64) -> anyhow::Result<bool> {
     let place = Place::new()?;
@@ -37,7 +44,7 @@ pub async fn run(seed: u64) -> anyhow::Result<bool> {
                 Ground::Ext4 => live::round(&ext4, seed, CUTS, Some(mutant), place.path()).await?,
                 Ground::Strict => live::round(&StrictFiles, seed, CUTS, Some(mutant), place.path()).await?,
             };
-            if !round.is_ok() {
+            if shows(mutant, &round) {
                 found = Some(round);
                 break;
             }

@@ -327,6 +327,7 @@ impl Medium for Names {
     }
 
     fn survive(mut self, luck: &mut Luck) -> Self {
+        let last = self.last.take();
         for change in std::mem::take(&mut self.fresh) {
             if luck.keeps() {
                 self.apply(&change, |directory| &mut directory.durable);
@@ -338,7 +339,7 @@ impl Medium for Names {
         for number in reachable {
             match self.nodes.get_mut(&number) {
                 Some(Node::File(file)) => {
-                    let hit = self.last.filter(|(last, _)| *last == number);
+                    let hit = last.filter(|(last, _)| *last == number);
                     file.survive(luck, hit.map(|(_, place)| place));
                 }
                 Some(Node::Directory(directory)) => directory.current = directory.durable.clone(),

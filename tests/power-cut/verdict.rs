@@ -29,6 +29,7 @@ pub fn has_failed_start(report: &Report) -> bool {
 /// What is wrong where the medium itself has lost something: whatever is missing has to be told of.
 pub fn untold(report: &Report) -> Option<String> {
     let Report { delivered, verdict, fault, .. } = report;
-    let is_wrong = fault.is_some() || delivered.lost + delivered.corrupt + delivered.out_of_order > 0;
+    let missing = delivered.lost + report.unexplained + delivered.corrupt + delivered.out_of_order;
+    let is_wrong = fault.is_some() || missing > 0;
     is_wrong.then(|| verdict.clone())
 }

@@ -79,9 +79,11 @@ struct Found {
 
 impl Found {
     /// Starts on it, reads each log from where it is known to have begun, and lets service go on for an entry in each.
-    fn by_a_start(dir: &Path, began: &BTreeMap<&str, u64>) -> Self {
+    fn by_a_start(dir: &Path, began: &BTreeMap<&str, u64>, what: &str) -> Self {
         let store: Arc<dyn Store> = Arc::new(SledStore::open(dir).unwrap());
-        let (queue, mut appenders) = Queue::open(store, at_second(2), 4_000).unwrap();
+        // The clock has never been set: that epochs rise is owed to what is kept.
+        let opened = Queue::open(store, at_second(0), 4_000);
+        let (queue, mut appenders) = opened.unwrap_or_else(|error| panic!("{what}: no start: {error}"));
         let Queue { readings, rows, notes, dead, .. } = &queue;
         let logs = [("readings", readings), ("rows", rows), ("notes", notes), ("dead", dead)];
         let found = Self {
@@ -131,7 +133,7 @@ impl Whole {
     fn new(dir: TempDir) -> Self {
         let probe = TempDir::new("queue-rot-probe");
         copy_all(&dir.path, &probe.path);
-        let found = Found::by_a_start(&probe.path, &BTreeMap::new());
+        let found = Found::by_a_start(&probe.path, &BTreeMap::new(), "whole");
         assert!(!found.is_lossy());
         let began = found.logs.iter().filter_map(|(log, held)| Some((*log, *held.keys().next()?))).collect();
         let is_content = |path: &PathBuf| path.is_file() && !path.ends_with("LOCK") && !path.ends_with("ballast");
@@ -170,6 +172,8 @@ fn large() -> TempDir {
 /// What came of one damage.
 struct Outcome {
     found_out: bool,
+    /// Whether a generation is kept for a person.
+    put_aside: bool,
     lost: usize,
 }
 
@@ -177,7 +181,7 @@ fn judge(whole: &Whole, seed: u64, place: &Path) -> Outcome {
     let what = whole.spoiled(seed, place);
     let looked: Arc<dyn Store> = Arc::new(CopyStore::new(place));
     let report = Report::of(&looked, || {}).unwrap_or_else(|error| panic!("{what}: it cannot be verified: {error}"));
-    let found = Found::by_a_start(place, &whole.began);
+    let found = Found::by_a_start(place, &whole.began, &what);
     let before = &whole.found;
     assert!(found.epoch >= before.epoch, "{what}: epoch {}", found.epoch);
     let mut lost = 0;
@@ -193,7 +197,7 @@ fn judge(whole: &Whole, seed: u64, place: &Path) -> Outcome {
     }
     assert!(found.position == before.position || found.state_lost, "{what}: folded to {}", found.position);
     assert!(!found.is_lossy() || !report.is_sound(), "{what}: found out by nobody, and {lost} are lost");
-    let again = Found::by_a_start(place, &whole.began);
+    let again = Found::by_a_start(place, &whole.began, &what);
     for (log, held) in &again.logs {
         let lost = |held: &Held| held.values().filter(|said| said.is_none()).count();
         assert_eq!(lost(held), lost(&found.logs[log]), "{what}: {log} at the next start");
@@ -201,7 +205,7 @@ fn judge(whole: &Whole, seed: u64, place: &Path) -> Outcome {
         assert_eq!(held.len(), found.logs[log].len() + more, "{what}: {log} does not go on");
     }
     assert!(again.epoch > found.epoch, "{what}: no new epoch");
-    Outcome { found_out: !report.is_sound(), lost }
+    Outcome { found_out: !report.is_sound(), put_aside: place.join("damaged").exists(), lost }
 }
 
 /// The real gateway delivers what is left, and says what is not.
@@ -250,12 +254,14 @@ const DONE: usize = 9;
 async fn whatever_is_damaged_the_rest_is_kept_and_the_hole_is_told() {
     let (first, count) = (setting(SEED, 1), setting(COUNT, 100));
     let wholes = [Whole::new(golden::unpack(VERSION)), Whole::new(large())];
-    let (mut found_out, mut lost, mut delivered, mut kinds) = (0, 0, 0, BTreeMap::new());
+    let (mut found_out, mut put_aside, mut lost, mut delivered) = (0, 0, 0, 0);
+    let mut kinds = BTreeMap::from(["flip", "page", "cut"].map(|kind| (kind.to_owned(), 0)));
     for seed in first..first + count {
         let whole = &wholes[(seed % 2) as usize];
         let place = TempDir::new("queue-rotten");
         let outcome = judge(whole, seed, &place.path);
         found_out += u64::from(outcome.found_out);
+        put_aside += u64::from(outcome.put_aside);
         lost += outcome.lost;
         *kinds.entry(format!("{:?}", Damage::of(seed)).to_lowercase()).or_insert(0) += 1;
         if seed.is_multiple_of(DELIVERED) {
@@ -263,12 +269,13 @@ async fn whatever_is_damaged_the_rest_is_kept_and_the_hole_is_told() {
             delivered += 1;
         }
     }
-    assert!(2 * found_out > count, "hardly anything was spoiled: {found_out} of {count}");
+    let spoilt = 2 * found_out > count && 20 * put_aside > count;
+    assert!(spoilt || count < 50, "hardly anything was spoiled: {found_out} of {count}, {put_aside} put aside");
     let last = first + count - 1;
     let report = json!({
-        "mode": "damage", "seeds": [first, last], "done": count, "found_out": found_out, "entries_in_gaps": lost,
+        "mode": "damage", "seeds": [first, last], "done": count, "found_out": found_out, "put_aside": put_aside, "entries_in_gaps": lost,
         "delivered_by_a_gateway": delivered, "flips": kinds.get("flip"), "pages": kinds.get("page"),
         "cuts": kinds.get("cut"), "lost": 0, "failed_starts": 0, "failed": [],
     });
-    eprintln!("{report}");
+    println!("{report}");
 }

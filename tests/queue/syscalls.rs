@@ -1,4 +1,4 @@
-//! Every system call that the store makes fails once: nothing acknowledged is lost, and nothing is acknowledged behind a
+//! The system calls that keep the store fail, each once: nothing acknowledged is lost, and nothing is acknowledged behind a
 //! sync that failed.
 //!
 //! The process that suffers is this test binary again, with one test: a short life of the real writer on the real store,
@@ -31,7 +31,7 @@ use crate::support::{TempDir, copy_all};
 const PLACE: &str = "TIDEGATE_TEST_FAULTED";
 const EXHAUSTIVE: &str = "TIDEGATE_TEST_SYSCALLS";
 /// Those that are few are tried one and all.
-const CALLS: [(&str, Share); 8] = [
+const CALLS: [(&str, Share); 9] = [
     ("fsync", Share::All),
     ("fdatasync", Share::All),
     ("rename", Share::All),
@@ -39,6 +39,7 @@ const CALLS: [(&str, Share); 8] = [
     ("ftruncate", Share::Tenth),
     ("sync_file_range", Share::Tenth),
     ("pwrite64", Share::Tenth),
+    ("read", Share::Tenth),
     ("openat", Share::Tenth),
 ];
 const ERRORS: [&str; 2] = ["EIO", "ENOSPC"];
@@ -152,8 +153,8 @@ fn places(place: &Path, call: &str) -> BTreeSet<usize> {
     places
 }
 
-/// One life in which the n-th call fails, and what is left of it.
-fn suffers(place: &Path, call: &str, error: &str, n: usize) {
+/// One life in which the n-th call fails, and what is left of it. Says whether it came to that call.
+fn suffers(place: &Path, call: &str, error: &str, n: usize) -> bool {
     let words = ["-e".to_owned(), format!("inject={call}:error={error}:when={n}")];
     let (said, trace) = lived(place, call, &words);
     let injected = calls(&trace).filter(|made| made.text.contains("(INJECTED)")).map(|made| made.text);
@@ -183,9 +184,10 @@ fn suffers(place: &Path, call: &str, error: &str, n: usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(life(place, drop)).unwrap_or_else(|error| panic!("{what}: service does not go on: {error}"));
     assert!(!place.join("damaged").exists(), "{what}: a generation is taken for damaged");
+    trace.contains("(INJECTED)")
 }
 
-/// What is found in a directory by a look that puts nothing right.
+/// What a start finds in a directory.
 struct Kept {
     texts: Vec<String>,
     rows: Vec<String>,
@@ -197,7 +199,7 @@ struct Kept {
 impl Kept {
     fn of(place: &Path) -> Self {
         let store: Arc<dyn Store> = Arc::new(SledStore::open(place).unwrap());
-        // As a start does it, whose appenders are not used: what is left must be enough for one.
+        // The appenders are not used.
         let (queue, _appenders) = Queue::open(store.clone(), at_second(2), 1 << 20).unwrap();
         let (texts, lost_readings) = read(&queue.readings);
         let (rows, lost_rows) = read(&queue.rows);
@@ -261,17 +263,21 @@ fn whatever_system_call_fails_nothing_acknowledged_is_lost() {
     let report = json!({
         "mode": "syscalls", "seeds": [seed], "done": wanted.len(), "lost": 0, "failed_starts": 0, "failed": [],
     });
+    let (tried, hits) = (wanted.len(), AtomicUsize::new(0));
     let wanted = Mutex::new(wanted);
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 while let Some((call, is_new, error, n)) = { wanted.lock().unwrap().pop() } {
                     let place = found(is_new);
-                    suffers(&place, call, error, n);
+                    let hit = suffers(&place, call, error, n);
+                    hits.fetch_add(usize::from(hit), Ordering::Relaxed);
                     fs::remove_dir_all(place).unwrap();
                 }
             });
         }
     });
-    eprintln!("{report}");
+    let hits = hits.into_inner();
+    assert!(10 * hits >= 9 * tried, "of {tried} calls that were to fail {hits} were made");
+    println!("{report}");
 }

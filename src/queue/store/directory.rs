@@ -71,7 +71,7 @@ impl Store for SledStore {
             let dir = self.root.join(log);
             make_directory(&dir).map_err(io_error("cannot make", &dir))?;
             for path in list(&dir)?.iter().filter(|path| path.extension().is_some_and(|end| end == GONE)) {
-                fs::remove_dir_all(path).map_err(io_error("cannot remove", path))?;
+                sweep(path);
             }
         }
         Ok(())
@@ -208,9 +208,16 @@ fn clear_shelf(shelf: &Path) -> Result<(), StoreError> {
     let surplus = (kept.len() + 1).saturating_sub(SHELF_MAX);
     for path in &kept[..surplus] {
         tracing::error!(path = %path.display(), "the oldest damaged generation is removed, to make room for another");
-        fs::remove_dir_all(path).map_err(io_error("cannot remove", path))?;
+        sweep(path);
     }
     Ok(())
+}
+
+/// Removes what nobody needs any more. Where a rotten card does not let it go, it stays: nothing depends on it.
+fn sweep(path: &Path) {
+    if let Err(error) = fs::remove_dir_all(path) {
+        tracing::error!(path = %path.display(), %error, "cannot be removed");
+    }
 }
 
 /// Makes a directory and those above it, each under a durable name.

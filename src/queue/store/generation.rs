@@ -12,7 +12,7 @@
 
 use std::cell::Cell;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
@@ -34,9 +34,9 @@ const _: () = assert!(17 * VALUE_MAX < SEGMENT / 4, "a leaf this large would go 
 const HEAD: &[u8] = b"head";
 /// How long whoever had it open before may take to let go: sled closes in the background.
 const LET_GO: Duration = Duration::from_secs(5);
-/// How often a generation that the disk fails to give is asked for: what fails once may be the bus, and a generation that
-/// is put aside is put aside for good.
-const TRIES: u32 = 3;
+/// How long what the disk fails to give is waited for, each time: what fails once may be the bus, and a generation that is
+/// put aside is put aside for good.
+const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
 
 pub struct SledGeneration {
     /// `None` only while it is dropped.
@@ -59,23 +59,11 @@ impl SledGeneration {
         Ok(made)
     }
 
-    /// Opens one that is there; sled by itself would make a new one of what is missing.
+    /// Opens one that is there.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        let path = dir.join("db");
-        if !path.try_exists().map_err(io_error("cannot look for", &path))? {
-            return Err(StoreError::Missing { path });
-        }
-        mend_settings(dir)?;
-        // On a full disk sled leaves an empty snapshot behind, and then takes the whole database for corrupt.
-        remove_snapshots(dir, ".generating")?;
         let until = Instant::now() + LET_GO;
-        let mut tries = 0;
         loop {
-            tries += 1;
-            let opened = guard(dir, || config(dir).open());
-            let again = tries < TRIES && matches!(&opened, Err(StoreError::Io { source, .. }) if is_eio(source));
-            match reading(opened) {
-                _ if again => {}
+            match reading(patiently(|| attempt(dir))) {
                 Err(StoreError::Io { source, .. }) if is_locked(&source) && Instant::now() < until => {
                     std::thread::sleep(Duration::from_millis(2));
                 }
@@ -95,6 +83,19 @@ impl SledGeneration {
     fn db(&self) -> &sled::Db {
         self.db.as_ref().expect("it is open until it is dropped")
     }
+}
+
+/// sled by itself would make a new one of what is missing.
+fn attempt(dir: &Path) -> Result<sled::Db, StoreError> {
+    let path = dir.join("db");
+    if !path.try_exists().map_err(io_error("cannot look for", &path))? {
+        return Err(StoreError::Missing { path });
+    }
+    read_through(&path).map_err(io_error("cannot read", &path))?;
+    mend_settings(dir)?;
+    // On a full disk sled leaves an empty snapshot behind, and then takes the whole database for corrupt.
+    remove_snapshots(dir, ".generating")?;
+    guard(dir, || config(dir).open())
 }
 
 fn config(dir: &Path) -> sled::Config {
@@ -140,16 +141,17 @@ impl Generation for SledGeneration {
     }
 
     fn head(&self) -> Result<Option<Bytes>, StoreError> {
-        reading(guard(&self.dir, || self.db().get(HEAD))).map(owned)
+        reading(patiently(|| guard(&self.dir, || self.db().get(HEAD)))).map(owned)
     }
 
     fn get(&self, number: u64) -> Result<Option<Bytes>, StoreError> {
-        reading(guard(&self.dir, || self.db().get(number.to_be_bytes()))).map(owned)
+        reading(patiently(|| guard(&self.dir, || self.db().get(number.to_be_bytes())))).map(owned)
     }
 
     fn next(&self, number: u64) -> Result<Option<u64>, StoreError> {
         // Chunk numbers are eight bytes long; the head's key, four bytes of letters, sorts behind any of them.
-        let found = guard(&self.dir, || self.db().range(number.to_be_bytes()..).keys().next().transpose());
+        let first = || self.db().range(number.to_be_bytes()..).keys().next().transpose();
+        let found = patiently(|| guard(&self.dir, first));
         Ok(reading(found)?.and_then(|key| key.as_ref().try_into().ok()).map(u64::from_be_bytes))
     }
 }
@@ -202,7 +204,7 @@ fn reading<T>(read: Result<T, StoreError>) -> Result<T, StoreError> {
     use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
     read.map_err(|error| match error {
         StoreError::Io { path, source, .. }
-            if matches!(source.kind(), InvalidData | InvalidInput | UnexpectedEof) || is_eio(&source) =>
+            if matches!(source.kind(), InvalidData | InvalidInput | UnexpectedEof) || is_of_the_medium(&source) =>
         {
             StoreError::Damaged { path, why: source.to_string() }
         }
@@ -210,8 +212,31 @@ fn reading<T>(read: Result<T, StoreError>) -> Result<T, StoreError> {
     })
 }
 
-fn is_eio(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+/// Has the disk give a file back, to the kernel at least. What it fails to give must not come to sled, which takes it for
+/// an end that was torn and clears it away.
+fn read_through(path: &Path) -> io::Result<()> {
+    let mut file = File::open(path)?;
+    let mut buffer = vec![0; 64 << 10];
+    while file.read(&mut buffer)? > 0 {}
+    Ok(())
+}
+
+/// Asks again where the disk fails.
+fn patiently<T>(mut call: impl FnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    for pause in PAUSES {
+        match call() {
+            Err(StoreError::Io { source, .. }) if is_of_the_medium(&source) => std::thread::sleep(pause),
+            outcome => return outcome,
+        }
+    }
+    call()
+}
+
+/// That the disk does not give something back, or that its file system finds it garbled (EUCLEAN, EBADMSG).
+fn is_of_the_medium(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let errors = [Errno::IO, Errno::UCLEAN, Errno::BADMSG];
+    errors.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 fn is_locked(error: &io::Error) -> bool {

@@ -139,11 +139,15 @@ impl<'a> Door<'a> {
             self.exceptions.forget();
         }
         self.acks.forget();
-        if let Err(error) = self.device.tell(hello.device) {
-            tracing::warn!(source = &*self.name, %error, "the sensor's name cannot be remembered for the next start");
-        }
+        let kept = self.device.tell(hello.device);
         self.decoder.set_device(self.device.device().unwrap_or(&self.name));
-        self.push_ack(seq);
+        match kept {
+            Ok(()) => self.push_ack(seq),
+            // It says HELLO again, as long as it hears nothing.
+            Err(error) => {
+                tracing::warn!(source = &*self.name, %error, "the sensor's name cannot be kept for the next start");
+            }
+        }
     }
 
     fn oversize(&self, payload: &[u8]) -> Delivery {

@@ -14,6 +14,8 @@ pub struct Name {
     configured: Option<String>,
     /// What the last HELLO said.
     told: Option<String>,
+    /// Whether the next start will know it.
+    is_kept: bool,
 }
 
 impl Name {
@@ -24,7 +26,8 @@ impl Name {
         let known = fs::read(&path).unwrap_or_default();
         let known: Option<(Option<String>, String)> = serde_json::from_slice(&known).ok();
         let told = known.filter(|(then, _)| then.as_deref() == configured).map(|(_, told)| told);
-        Self { path, configured: configured.map(str::to_owned), told }
+        let is_kept = told.is_some();
+        Self { path, configured: configured.map(str::to_owned), told, is_kept }
     }
 
     /// The device where the payload names none; `None`: the source's name.
@@ -32,13 +35,16 @@ impl Name {
         self.told.as_deref().filter(|told| !told.is_empty()).or(self.configured.as_deref())
     }
 
-    /// What a HELLO says, which may be nothing.
+    /// What a HELLO says, which may be nothing. It counts from now on, whether it can be kept or not.
     pub fn tell(&mut self, device: &str) -> io::Result<()> {
-        if self.told.as_deref() == Some(device) {
+        if self.is_kept && self.told.as_deref() == Some(device) {
             return Ok(());
         }
         self.told = Some(device.to_owned());
-        remembered::write(&self.path, serde_json::json!([self.configured, device]).to_string().as_bytes())
+        self.is_kept = false;
+        remembered::write(&self.path, serde_json::json!([self.configured, device]).to_string().as_bytes())?;
+        self.is_kept = true;
+        Ok(())
     }
 }
 
@@ -61,6 +67,20 @@ mod tests {
         assert_eq!(read(None).device(), None);
         name.tell("").unwrap();
         assert_eq!(read(Some("configured")).device(), Some("configured"));
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_name_that_could_not_be_kept_counts_and_is_kept_when_it_is_told_again() {
+        let dir = std::env::temp_dir().join(format!("tidegate-sensor-lost-{}", std::process::id()));
+        let mut name = Name::read(&dir, "wire", None);
+        for _ in 0..2 {
+            name.tell("boiler").unwrap_err();
+            assert_eq!(name.device(), Some("boiler"));
+        }
+        fs::create_dir_all(&dir).unwrap();
+        name.tell("boiler").unwrap();
+        assert_eq!(Name::read(&dir, "wire", None).device(), Some("boiler"));
         fs::remove_dir_all(dir).unwrap();
     }
 }
