@@ -70,7 +70,7 @@ impl Point {
     }
 
     /// The process is here. It does not return where it is to end here.
-    #[cfg_attr(not(feature = "faults"), expect(clippy::unused_self, clippy::missing_const_for_fn))]
+    #[allow(clippy::unused_self, reason = "without the feature there is nothing to do")]
     pub fn reached(self) {
         #[cfg(feature = "faults")]
         super::end::meet(self);

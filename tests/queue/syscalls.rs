@@ -6,7 +6,7 @@
 //! at which the undisturbed life has such a call on the data directory; it counts by thread. Then the life is lived once
 //! more on what is left, undisturbed.
 //!
-//! Of the calls that are many a seeded tenth is tried, all of them with TIDEGATE_TEST_SYSCALLS=all.
+//! Of the calls that are many a seeded tenth is tried, all of them with `TIDEGATE_TEST_SYSCALLS=all`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
