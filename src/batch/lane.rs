@@ -288,7 +288,8 @@ mod tests {
             lane.push(Row { fields: fields.clone(), ..row(count) }, 1, true, Micros(0));
             count += 1;
         }
-        assert!((20_000..50_000).contains(&count), "{count}");
+        // The more of them the narrower a pointer is.
+        assert!((20_000..90_000).contains(&count), "{count}");
         let Some(Sealed::Record(record)) = lane.seal(&limits, &mut sealer) else { panic!("there is enough for one") };
         assert_eq!((record.count, lane.is_empty(), lane.is_full(&limits)), (count, true, false));
     }
