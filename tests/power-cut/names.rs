@@ -24,8 +24,8 @@ pub struct Names {
     fresh: Vec<Change>,
     next: u64,
     written: u64,
-    /// The two files that were written to last, and where in each: a card puts what comes together into one block.
-    last: Vec<(u64, u64)>,
+    /// The file that was written to last, and where in it.
+    last: Option<(u64, u64)>,
 }
 
 #[derive(Clone)]
@@ -72,7 +72,7 @@ pub enum Refusal {
 impl Names {
     pub fn new() -> Self {
         let nodes = HashMap::from([(ROOT, Node::Directory(Directory::default()))]);
-        Self { nodes, fresh: Vec::new(), next: ROOT + 1, written: 0, last: Vec::new() }
+        Self { nodes, fresh: Vec::new(), next: ROOT + 1, written: 0, last: None }
     }
 
     pub fn node(&self, number: u64) -> Result<&Node, Refusal> {
@@ -102,9 +102,7 @@ impl Names {
 
     pub fn write(&mut self, number: u64, offset: u64, bytes: &[u8]) -> Result<(), Refusal> {
         self.written += bytes.len() as u64;
-        self.last.retain(|(file, _)| *file != number);
-        self.last.insert(0, (number, offset));
-        self.last.truncate(2);
+        self.last = Some((number, offset));
         self.file(number)?.edit(Edit::Write(offset, bytes.to_vec()));
         Ok(())
     }
@@ -279,7 +277,7 @@ impl File {
         self.fresh.drain(..).for_each(|edit| edit.apply(&mut self.durable));
     }
 
-    /// `hit` is where one of the last writes of all went to, if it went here.
+    /// `hit` is where the last write of all went to, if it went here.
     fn survive(&mut self, luck: &mut Luck, hit: Option<u64>) {
         for edit in std::mem::take(&mut self.fresh) {
             match edit {
@@ -329,7 +327,7 @@ impl Medium for Names {
     }
 
     fn survive(mut self, luck: &mut Luck) -> Self {
-        let last = std::mem::take(&mut self.last);
+        let last = self.last.take();
         for change in std::mem::take(&mut self.fresh) {
             if luck.keeps() {
                 self.apply(&change, |directory| &mut directory.durable);
@@ -341,8 +339,8 @@ impl Medium for Names {
         for number in reachable {
             match self.nodes.get_mut(&number) {
                 Some(Node::File(file)) => {
-                    let hit = last.iter().find(|(last, _)| *last == number);
-                    file.survive(luck, hit.map(|(_, place)| *place));
+                    let hit = last.filter(|(last, _)| *last == number);
+                    file.survive(luck, hit.map(|(_, place)| place));
                 }
                 Some(Node::Directory(directory)) => directory.current = directory.durable.clone(),
                 None => {}
