@@ -1,5 +1,6 @@
-//! Power cuts that find the card at work: the erase block around the last write holds garbage afterwards, as cards without
-//! a buffer of their own do it.
+//! Power cuts that find the card at work: the erase block around the last write to a generation holds garbage afterwards, as
+//! cards without a buffer of their own do it. The small files lie in other blocks: where the mark, which alone knows how far
+//! the newest generation went, is hit with it, nobody can tell what is gone.
 //!
 //! What was acknowledged may be gone then. But it is found out and put aside, a gap record says which offsets it was, what
 //! arrives is as it was sent and in order, and service goes on by itself. On strict files alone: under ext4 it is the file

@@ -24,7 +24,7 @@ pub struct Names {
     fresh: Vec<Change>,
     next: u64,
     written: u64,
-    /// The file that was written to last, and where in it.
+    /// The generation that was written to last, and where in its file.
     last: Option<(u64, u64)>,
 }
 
@@ -102,7 +102,9 @@ impl Names {
 
     pub fn write(&mut self, number: u64, offset: u64, bytes: &[u8]) -> Result<(), Refusal> {
         self.written += bytes.len() as u64;
-        self.last = Some((number, offset));
+        if self.path(number).last().is_some_and(|name| name == "db") {
+            self.last = Some((number, offset));
+        }
         self.file(number)?.edit(Edit::Write(offset, bytes.to_vec()));
         Ok(())
     }
