@@ -70,6 +70,9 @@ impl Lock {
     pub fn take(dir: &Path) -> Result<Self, OpenError> {
         let unwritable = |source| OpenError::Unwritable { path: dir.to_owned(), source };
         make_directory(dir).map_err(unwritable)?;
+        if !dir.is_dir() {
+            return Err(unwritable(io::ErrorKind::NotADirectory.into()));
+        }
         check_version(&SledStore::open(dir)?)?;
         let path = dir.join("LOCK");
         let open = File::options().create(true).truncate(false).read(true).write(true).open(&path);
