@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use aws_config::{BehaviorVersion, Region};
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::Credentials;
 use aws_sdk_kinesis::types::ShardIteratorType;
@@ -37,8 +36,7 @@ impl Moto {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let config = aws_config::defaults(BehaviorVersion::latest())
-            .region(Region::new("eu-west-1"))
+        let config = tidegate::sink::aws::defaults("eu-west-1")
             .credentials_provider(Credentials::new("test", "test", None, None, "test"))
             .endpoint_url(format!("http://{address}"))
             .load()
