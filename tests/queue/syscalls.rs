@@ -137,20 +137,20 @@ fn lived(place: &Path, call: &str, words: &[String]) -> (String, String) {
     (said, fs::read_to_string(&trace).unwrap())
 }
 
-/// At which n some thread of an undisturbed life has such a call on the data directory.
+/// At which n some thread of an undisturbed life has such a call on the data directory, and none has one elsewhere: a
+/// program that cannot be loaded has no life.
 fn places(place: &Path, call: &str) -> BTreeSet<usize> {
     let (said, trace) = lived(place, call, &[]);
     assert!(said.contains("kept") && !said.contains("ended"), "{said}");
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut places = BTreeSet::new();
+    let (mut places, mut elsewhere) = (BTreeSet::new(), BTreeSet::new());
     for call in calls(&trace).filter(|made| made.is(call)) {
         let count = counts.entry(call.thread).or_default();
         *count += 1;
-        if call.text.contains(place.to_str().unwrap()) {
-            places.insert(*count);
-        }
+        let is_on_data = call.text.contains(place.to_str().unwrap());
+        if is_on_data { &mut places } else { &mut elsewhere }.insert(*count);
     }
-    places
+    &places - &elsewhere
 }
 
 /// One life in which the n-th call fails, and what is left of it. Says whether it came to that call.
