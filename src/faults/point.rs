@@ -4,6 +4,12 @@
 use std::future::Future;
 use std::pin::pin;
 
+#[cfg(feature = "faults")]
+use super::end::meet;
+
+#[cfg(not(feature = "faults"))]
+fn meet(_: Point) {}
+
 /// In the order in which a reading comes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
@@ -70,10 +76,8 @@ impl Point {
     }
 
     /// The process is here. It does not return where it is to end here.
-    #[allow(clippy::unused_self, reason = "without the feature there is nothing to do")]
     pub fn reached(self) {
-        #[cfg(feature = "faults")]
-        super::end::meet(self);
+        meet(self);
     }
 
     /// The process is here as soon as `deed` has begun and is not yet done.

@@ -287,16 +287,8 @@ impl Log {
     }
 }
 
-/// Opens a generation that is there, or says why it cannot be read. What the disk failed to give once sled takes for
-/// nothing, and says so to nobody: only what is not there the second time either is not there.
+/// Opens a generation that is there, or says why it cannot be read.
 pub(super) fn enter(store: &dyn Store, log: &str, number: u32) -> Result<Result<Headed, Unread>, StoreError> {
-    match look_into(store, log, number)? {
-        Err(_) => look_into(store, log, number),
-        found => Ok(found),
-    }
-}
-
-fn look_into(store: &dyn Store, log: &str, number: u32) -> Result<Result<Headed, Unread>, StoreError> {
     let unread = |why: &str| Ok(Err(Unread { number, why: why.to_owned(), empty: false }));
     let read = store.open(log, number).and_then(|generation| {
         let head = generation.head()?;

@@ -189,14 +189,19 @@ impl Killer {
 
 impl Ground for Killer {
     async fn strike(&mut self) {
-        let until = match self.to_come.front() {
-            Some(End::After(after)) => self.born + *after,
-            Some(End::At(..)) => self.born + LONGEST_LIFE,
-            None => self.born + Duration::from_hours(1),
-        };
+        let longest = self.to_come.front().map(|end| match end {
+            End::After(after) => *after,
+            End::At(..) => LONGEST_LIFE,
+        });
+        let until = longest.map(|longest| self.born + longest);
         tokio::select! {
             arrived = self.arrives() => arrived.expect("a life asks where it ends"),
-            () = tokio::time::sleep_until(until) => {}
+            () = async {
+                match until {
+                    Some(until) => tokio::time::sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            } => {}
         }
     }
 
