@@ -15,7 +15,7 @@ use crate::support::TempDir;
 pub const PATIENCE: Duration = Duration::from_secs(15);
 
 pub struct Board {
-    /// The name of its serial port, which outlives the emulator.
+    /// The name of its serial port, there while the board has power.
     pub port: PathBuf,
     dir: TempDir,
     kind: Kind,
@@ -143,8 +143,10 @@ impl Board {
         });
     }
 
-    /// SIGKILL: the power is gone and so is the port.
+    /// SIGKILL: the power is gone and so is the port. Its name goes first: what it stands for is soon the terminal of
+    /// another board, which a gateway would take for this one.
     pub fn unplug(&mut self) {
+        std::fs::remove_file(&self.port).unwrap();
         let mut running = self.running.take().unwrap();
         running.child.kill().unwrap();
         running.child.wait().unwrap();
