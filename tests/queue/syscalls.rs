@@ -6,6 +6,8 @@
 //! at which the undisturbed life has such a call on the data directory; it counts by thread. Then the life is lived once
 //! more on what is left, undisturbed.
 //!
+//! EIO comes late, as from a disk that has tried again: whoever waits for the call is asleep by then.
+//!
 //! Of the calls that are many a seeded tenth is tried, all of them with `TIDEGATE_TEST_SYSCALLS=all`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,7 +46,11 @@ const CALLS: [(&str, Share); 9] = [
     ("openat", Share::Tenth),
 ];
 const ERRORS: [&str; 2] = ["EIO", "ENOSPC"];
+/// What the disk takes, microseconds.
+const LATE: &str = "delay_enter=100000";
 const COMMITS: u64 = 12;
+/// A life takes a second; one that has not ended by then hangs.
+const HANGS: Duration = Duration::from_mins(1);
 
 #[derive(Clone, Copy, PartialEq)]
 enum Share {
@@ -56,6 +62,11 @@ enum Share {
 #[ignore = "the other test here runs it, in a process of its own"]
 async fn the_process_that_suffers() {
     let Some(place) = std::env::var_os(PLACE) else { return };
+    std::thread::spawn(|| {
+        std::thread::sleep(HANGS);
+        eprintln!("it hangs");
+        std::process::exit(1);
+    });
     if let Err(error) = life(Path::new(&place), |told| eprintln!("{told}")).await {
         eprintln!("ended: {error}");
     }
@@ -161,7 +172,8 @@ fn places(place: &Path, call: &str) -> BTreeSet<usize> {
 
 /// One life in which the n-th call fails, and what is left of it. Says whether it came to that call.
 fn suffers(place: &Path, call: &str, error: &str, n: usize) -> bool {
-    let words = ["-e".to_owned(), format!("inject={call}:error={error}:when={n}")];
+    let late = if error == "EIO" { format!(":{LATE}") } else { String::new() };
+    let words = ["-e".to_owned(), format!("inject={call}:error={error}{late}:when={n}")];
     let (said, trace) = lived(place, call, &words);
     let injected = calls(&trace).filter(|made| made.text.contains("(INJECTED)")).map(|made| made.text);
     let what = format!("{call} {n} fails with {error}: {}", injected.collect::<Vec<_>>().join(", "));

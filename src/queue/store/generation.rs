@@ -10,17 +10,15 @@
 //!   never puts one into `blobs/`, which it does not sync;
 //! - a panic inside sled is an error here, while it opens, works and closes.
 
-use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::directory::sync_directory;
+use super::guard::{flush, guard};
 use super::{Generation, StoreError, io_error};
 #[cfg(feature = "faults")]
 use crate::faults::Mutant;
@@ -118,7 +116,7 @@ impl Generation for SledGeneration {
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        guard(&self.dir, || self.db().flush().map(drop))?;
+        flush(&self.dir, self.db())?;
         Point::Flushed.reached();
         #[cfg(feature = "faults")]
         if Mutant::NoFsync.lives() {
@@ -169,33 +167,6 @@ impl Drop for SledGeneration {
 
 fn owned(value: Option<sled::IVec>) -> Option<Bytes> {
     value.map(|value| Bytes::copy_from_slice(&value))
-}
-
-thread_local! {
-    /// Whether this thread is inside sled: a panic there is an error that is told elsewhere, not a crash to report.
-    static IN_SLED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Calls into sled: its errors are ours, and its panics are damage.
-fn guard<T>(dir: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let report = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            if !IN_SLED.get() {
-                report(panic);
-            }
-        }));
-    });
-    let outer = IN_SLED.replace(true);
-    let result = catch_unwind(AssertUnwindSafe(call));
-    IN_SLED.set(outer);
-    match result {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(sled::Error::Io(error))) => Err(io_error("cannot use", dir)(error)),
-        Ok(Err(error)) => Err(StoreError::Damaged { path: dir.to_owned(), why: error.to_string() }),
-        Err(_) => Err(StoreError::Damaged { path: dir.to_owned(), why: "sled cannot read it".to_owned() }),
-    }
 }
 
 /// What the disk gives back shortened, garbled or not at all is damage to this one generation, and no reason for

@@ -11,6 +11,7 @@
 mod copy;
 mod directory;
 mod generation;
+mod guard;
 mod raw;
 
 use std::io;
