@@ -5,10 +5,12 @@
 //! - `prev` ≤ high < `last`: the readings above high are taken, then high = `last`;
 //! - `prev` > high: the same, and what lies between high and `prev` is a hole, unless a `gaps` record explains it.
 //!
-//! A hole counts as explained if a gap record of its lane begins in it and reaches its end: offsets are not dense, so
-//! more cannot be told from outside. Whoever knows how many readings there were compares the counts as well.
+//! A hole counts as explained if a gap record of its lane names its end: offsets are not dense, so more cannot be told from
+//! outside, and what is lost may have arrived in part before it was. Whoever knows how many readings there were compares
+//! the counts as well.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use tidegate_wire::{Envelope, Row, Value};
 
@@ -41,6 +43,18 @@ pub struct Hole {
     pub prev: Identity,
 }
 
+impl fmt::Display for Hole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Lane { stream, lane, .. } = &self.lane;
+        write!(f, "{stream}, lane {lane}, ")?;
+        match self.high {
+            Some((epoch, offset)) => write!(f, "behind offset {offset} of epoch {epoch}")?,
+            None => f.write_str("from its beginning")?,
+        }
+        write!(f, " to offset {} of epoch {}", self.prev.1, self.prev.0)
+    }
+}
+
 /// What a gap record says: entries of a lane that will not come, first and last of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
@@ -55,6 +69,8 @@ pub struct Consumer {
     high: HashMap<Lane, Identity>,
     holes: Vec<Hole>,
     explanations: Vec<Explanation>,
+    /// Of each record what was new, first and last.
+    taken: Vec<(Lane, u64, u64)>,
 }
 
 impl Consumer {
@@ -70,8 +86,11 @@ impl Consumer {
         if let Some(prev) = envelope.prev.filter(|prev| Some(*prev) > high) {
             self.holes.push(Hole { lane: lane.clone(), high, prev });
         }
+        let above = high.filter(|(epoch, _)| *epoch == envelope.epoch).map(|(_, offset)| offset);
+        let new = above.map_or(envelope.first, |high| envelope.first.max(high + 1));
+        self.taken.push((lane.clone(), new, envelope.last));
         self.high.insert(lane, last);
-        Admission::Above(high.filter(|(epoch, _)| *epoch == envelope.epoch).map(|(_, offset)| offset))
+        Admission::Above(above)
     }
 
     /// Takes a row of the stream `gaps`; `false`: it is not one that explains anything.
@@ -91,15 +110,32 @@ impl Consumer {
     pub fn unexplained(&self) -> impl Iterator<Item = &Hole> {
         self.holes.iter().filter(|hole| {
             !self.explanations.iter().any(|explanation| {
-                explanation.lane == hole.lane && Some(explanation.from) > hole.high && explanation.to >= hole.prev
+                explanation.lane == hole.lane && (explanation.from..=explanation.to).contains(&hole.prev)
             })
         })
     }
 
-    /// How many readings of a stream the gap records account for.
+    /// How many readings of a stream the gap records account for: what several of them name counts once, and what has
+    /// arrived all the same does not.
     #[must_use]
     pub fn explained(&self, stream: &str) -> u64 {
-        self.explanations.iter().filter(|explanation| explanation.lane.stream == stream).map(|e| e.count).sum()
+        let mut told: HashMap<&Lane, Vec<&Explanation>> = HashMap::new();
+        for explanation in self.explanations.iter().filter(|explanation| explanation.lane.stream == stream) {
+            told.entry(&explanation.lane).or_default().push(explanation);
+        }
+        let mut explained = 0;
+        for (lane, mut told) in told {
+            told.sort_by_key(|explanation| explanation.from.1);
+            let mut next = 0;
+            for explanation in told {
+                let (from, end) = (explanation.from.1.max(next), explanation.to.1.saturating_add(1));
+                let taken = self.taken.iter().filter(|(of, ..)| of == lane);
+                let taken: u64 = taken.map(|(_, first, last)| end.min(last + 1).saturating_sub(from.max(*first))).sum();
+                explained += explanation.count.min(end.saturating_sub(from)).saturating_sub(taken);
+                next = next.max(end);
+            }
+        }
+        explained
     }
 }
 
@@ -198,6 +234,16 @@ mod tests {
         assert!(consumer.explain("g", &gap((1, 26), (1, 30), 5)));
         assert_eq!(consumer.unexplained().count(), 0);
         assert_eq!(consumer.explained("readings"), 19);
+    }
+
+    #[test]
+    fn what_is_told_twice_or_has_arrived_counts_for_no_other() {
+        // The readings 10 to 19 arrived, but a power cut took the gateway's knowledge of that, and all it had up to 30.
+        let (mut consumer, _) = play(&[record(None, 1, 0, 19), record(Some((1, 30)), 2, 31, 40)]);
+        for to in [25, 30, 30] {
+            consumer.explain("g", &gap((1, 10), (1, to), to - 9));
+        }
+        assert_eq!((consumer.unexplained().count(), consumer.explained("readings")), (0, 11));
     }
 
     #[test]

@@ -25,6 +25,9 @@ pub struct Report {
     /// Those that no gap record explains.
     #[serde(skip)]
     pub unexplained: u64,
+    /// Gap records that are lost themselves, by what a later one says.
+    #[serde(skip)]
+    pub gap_records_lost: u64,
     pub dead_letters: u64,
     pub windows: Windows,
     pub kinesis: Kinesis,
@@ -145,6 +148,7 @@ impl Report {
             },
             gaps: check.consumer().holes().len() as u64,
             unexplained: check.consumer().unexplained().count() as u64,
+            gap_records_lost: check.consumer().explained("gaps"),
             dead_letters: findings.dead_letters,
             windows: Windows::new(check, &judgement),
             kinesis: Kinesis {
@@ -193,7 +197,8 @@ impl Report {
                 Some(format!("windows: {} rows are wrong{}", self.windows.wrong, said(&rows.first_fault)))
             }
             _ if self.unexplained > 0 => {
-                Some(format!("{} gaps have no gap record that explains them", self.unexplained))
+                let first = check.consumer().unexplained().next().map(ToString::to_string);
+                Some(format!("{} gaps have no gap record that explains them{}", self.unexplained, said(&first)))
             }
             _ if self.dead_letters < self.generated.corrupt => Some(format!(
                 "{} corrupt payloads were sent and {} dead letters kept",

@@ -26,10 +26,11 @@ pub fn has_failed_start(report: &Report) -> bool {
     report.fault.is_some()
 }
 
-/// What is wrong where the medium itself has lost something: whatever is missing has to be told of.
+/// What is wrong where the medium itself has lost something: whatever is missing has to be told of. Where a gap record was
+/// lost, another says so, and what it had said is not known any more.
 pub fn untold(report: &Report) -> Option<String> {
     let Report { delivered, verdict, fault, .. } = report;
-    let missing = delivered.lost + report.unexplained + delivered.corrupt + delivered.out_of_order;
-    let is_wrong = fault.is_some() || missing > 0;
+    let missing = if report.gap_records_lost == 0 { delivered.lost + report.unexplained } else { 0 };
+    let is_wrong = fault.is_some() || missing + delivered.corrupt + delivered.out_of_order > 0;
     is_wrong.then(|| verdict.clone())
 }
