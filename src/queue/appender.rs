@@ -28,8 +28,6 @@ pub struct Appended {
     pub first: u64,
     /// What the group weighs in its generation.
     pub bytes: u64,
-    /// Whether the generation before was full and has been sealed.
-    pub sealed: bool,
 }
 
 impl Appender {
@@ -49,8 +47,7 @@ impl Appender {
     /// Adds entries as one group. They are durable, and readable, after [`Appender::sync`].
     pub fn append(&mut self, epoch: u64, stamp: Stamp, entries: Vec<Entry>) -> Result<Appended, StoreError> {
         assert!(!entries.is_empty(), "a group has entries");
-        let sealed = self.seal.weight() >= self.generation_bytes;
-        if sealed {
+        if self.seal.weight() >= self.generation_bytes {
             self.turn()?;
         }
         let count = entries.len() as u64;
@@ -61,13 +58,14 @@ impl Appender {
         self.next = Place { offset: first + count, chunk: self.next.chunk + chunks.len() as u64 };
         let before = self.seal.weight();
         self.seal.add(&group, chunks.len() as u64, self.next.chunk - 1);
-        Ok(Appended { first, bytes: self.seal.weight() - before, sealed })
+        Ok(Appended { first, bytes: self.seal.weight() - before })
     }
 
     /// Makes everything appended durable, then shows it to the readers.
     pub fn sync(&mut self) -> Result<Place, StoreError> {
         self.persist()?;
-        Ok(self.show())
+        self.show();
+        Ok(self.next)
     }
 
     /// Makes everything appended durable, and leaves it unseen: it may yet be void.
@@ -76,9 +74,8 @@ impl Appender {
     }
 
     /// Shows the readers what was made durable.
-    pub(super) fn show(&mut self) -> Place {
+    pub(super) fn show(&mut self) {
         self.log.show(self.next);
-        self.next
     }
 
     /// Seals the generation and begins the next.

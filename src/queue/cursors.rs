@@ -1,4 +1,4 @@
-//! How far each lane has been delivered. Losing this file only repeats.
+//! How far each lane has been delivered. Losing this file only repeats: what is there is delivered from its beginning.
 
 use std::collections::BTreeMap;
 
@@ -48,6 +48,15 @@ impl Cursors {
 
     pub fn store(&self, store: &dyn Store) -> Result<(), StoreError> {
         files::write(store, "cursors", self)
+    }
+
+    /// Those of a new directory: everything is still to come. Without them nobody would miss a first generation that was
+    /// lost before delivery had saved any.
+    pub fn begin(store: &dyn Store) -> Result<(), StoreError> {
+        let lanes = BTreeMap::from([(0, Cursor::default())]);
+        let stream = StreamCursors { lanes, ..StreamCursors::default() };
+        let streams = ["gaps", "rows", "readings"].map(|name| (name.to_owned(), stream.clone()));
+        Self { streams: streams.into() }.store(store)
     }
 
     /// Readings before this offset were passed, which is to say that they are folded; 0: none was passed yet.

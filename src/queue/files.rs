@@ -178,7 +178,8 @@ impl Identity {
     }
 }
 
-/// Where each log is durable: written at each commit, synced now and then, never ahead of the truth.
+/// Where each log is durable: never ahead of the truth, nor behind what was shown to a reader or acknowledged. Whatever the
+/// medium loses of a newest generation, which has no successor to tell of its end, is missed by this.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mark {
     pub epoch: u64,
@@ -199,8 +200,9 @@ impl Mark {
         Ok(store.get("mark")?.and_then(|bytes| Self::read(&bytes)).unwrap_or_default())
     }
 
-    pub fn store(&self, store: &dyn Store, sync: bool) -> Result<(), StoreError> {
-        store.mark(&self.write(), sync)
+    /// Returns once it is on stable storage.
+    pub fn store(&self, store: &dyn Store) -> Result<(), StoreError> {
+        store.mark(&self.write())
     }
 
     /// Of one size always, since it is overwritten in place.

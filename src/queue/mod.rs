@@ -94,6 +94,9 @@ impl Queue {
         files::check_version(&*store)?;
         store.prepare()?;
         files::claim_version(&*store)?;
+        if store.get("mark")?.is_none() && store.get("cursors")?.is_none() {
+            Cursors::begin(&*store)?;
+        }
         let mut known = known_durable(&*store)?;
         let open = |name, durable| Log::open(&store, name, durable, generation_bytes);
         let state = open("state", known.state)?;
@@ -115,7 +118,7 @@ impl Queue {
             dead: dead.appender.next(),
             folded: restored.position,
         };
-        mark.store(&*store, true)?;
+        mark.store(&*store)?;
         let (readings, rows, notes, dead) = (readings.split(), rows.split(), notes.split(), dead.split());
         let checkpoints = Checkpoints::new(state.appender, generation_bytes);
         let appenders = Appenders { readings: readings.1, rows: rows.1, notes: notes.1, checkpoints, dead: dead.1 };

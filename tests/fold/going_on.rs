@@ -353,7 +353,7 @@ async fn a_state_from_before_rows_that_were_delivered_is_not_gone_on_from() {
     for chunk in &chunks[2..] {
         world.lossy.rot("state", newest, *chunk, Vec::clear);
     }
-    world.store.mark(b"rotten", true).unwrap();
+    world.store.mark(b"rotten").unwrap();
     let delivered = Cursor { done: 2, prev: Some(before[1].0) };
     let spans = vec![Span { from: 0, base: 0, lanes: 1 }];
     let rows = StreamCursors { spans, lanes: [(0, delivered)].into(), passes_from: None };

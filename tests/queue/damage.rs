@@ -26,7 +26,7 @@ pub fn commit(queue: &mut Queue, appenders: &mut Appenders, groups: u64) {
         let entries = texts.map(|text| entry(&text)).collect();
         appenders.readings.append(queue.identity.epoch, stamp(), entries).unwrap();
         queue.mark.readings = appenders.readings.sync().unwrap();
-        queue.mark.store(&*queue.store, false).unwrap();
+        queue.mark.store(&*queue.store).unwrap();
     }
 }
 
@@ -112,7 +112,7 @@ fn what_was_delivered_is_not_given_again_where_the_mark_is_lost_as_well() {
     let stream = StreamCursors { spans: Vec::new(), lanes: [(0, lane)].into(), passes_from: None };
     Cursors { streams: [(LOG.to_owned(), stream)].into() }.store(&*store).unwrap();
     store.generations(LOG).unwrap().into_iter().for_each(|number| store.lose_generation(LOG, number));
-    store.mark(b"", true).unwrap();
+    store.mark(b"").unwrap();
     store.put("identity", b"").unwrap();
     let (queue, appenders) = open(&store);
     assert_eq!(appenders.readings.next().offset, end - 1);
@@ -130,7 +130,7 @@ async fn what_was_folded_is_not_given_again_where_the_mark_is_behind() {
     let end = rig.queue.readings.durable().offset;
     rig.fold(end, Vec::new()).await;
     rig.kill().await;
-    mark.store(&*store, true).unwrap();
+    mark.store(&*store).unwrap();
     store.generations(LOG).unwrap().into_iter().for_each(|number| store.lose_generation(LOG, number));
     let (queue, appenders) = open(&store);
     assert_eq!((queue.restored.position, appenders.readings.next().offset), (end, end));
@@ -142,7 +142,7 @@ fn the_epoch_rises_though_the_clock_goes_back_and_the_files_that_hold_it_are_los
     let mut last = 0;
     for (second, lose) in [(1_000, false), (5_000, false), (10, false), (10, true), (-7, false), (4_000, true)] {
         if lose {
-            store.mark(b"", true).unwrap();
+            store.mark(b"").unwrap();
             store.put("identity", b"rotten").unwrap();
         }
         let (mut queue, mut appenders) = Queue::open(store.clone(), at_second(second), GENERATION).unwrap();

@@ -140,14 +140,17 @@ impl Life {
 
     fn sync(&mut self) -> Result<()> {
         self.steps.push("sync".to_owned());
-        let firmly = self.random.u32(..4) == 0;
-        self.sync_with_mark(firmly)
+        // A crash may come between the two.
+        let is_marked = self.random.u32(..4) == 0;
+        self.sync_with_mark(is_marked)
     }
 
-    fn sync_with_mark(&mut self, firmly: bool) -> Result<()> {
+    fn sync_with_mark(&mut self, is_marked: bool) -> Result<()> {
         let Running { queue, appenders, .. } = self.running();
         queue.mark.readings = appenders.readings.sync()?;
-        queue.mark.store(&*queue.store, firmly)?;
+        if is_marked {
+            queue.mark.store(&*queue.store)?;
+        }
         self.truth.synced = self.truth.next;
         Ok(())
     }

@@ -303,7 +303,7 @@ fn directory(seed: u64) -> TempDir {
         appenders.readings.append(9, stamp(), vec![entry(&noise(seed + n, 1_000))]).unwrap();
         queue.mark.readings = appenders.readings.sync().unwrap();
     }
-    queue.mark.store(&*queue.store, true).unwrap();
+    queue.mark.store(&*queue.store).unwrap();
     drop((queue, appenders));
     dir
 }

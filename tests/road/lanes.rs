@@ -239,3 +239,18 @@ async fn what_waited_before_a_start_does_not_wait_for_company_again_and_goes_tog
     rig.deliver_until(true, |rig| rig.texts().len() == 300).await;
     assert_eq!(rig.taken().iter().filter(|record| record.envelope.stream == "readings").count(), 1);
 }
+
+#[tokio::test]
+async fn what_is_lost_before_a_cursor_was_ever_saved_is_a_gap_as_well() {
+    let dir = TempDir::new("road-first-lost");
+    let rig = Rig::new(&dir, 2, all_taken);
+    rig.commit("a", "lost").await;
+    let end = rig.end();
+    rig.close().await;
+    std::fs::remove_dir_all(dir.path.join("readings/000001")).unwrap();
+
+    let rig = Rig::new(&dir, 2, all_taken);
+    rig.commit("a", "kept").await;
+    rig.deliver_until(true, |rig| rig.texts() == ["kept"] && gaps(&rig.taken()).len() == 2).await;
+    assert_eq!(missing(&rig.taken()), 2 * end, "of each lane, since nobody knows whose it was");
+}

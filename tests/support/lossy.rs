@@ -1,8 +1,8 @@
 //! A store in memory that forgets what was not synced, the way a disk does when the power goes.
 //!
 //! Each generation has chunks that are durable and chunks that are only live. [`LossyStore::cut`] drops the live
-//! ones, or keeps some of them, so that a group may be torn between its chunks; small files are durable at once,
-//! and the mark only when it was synced. A process that is killed leaves all of it as it is: live, and not durable.
+//! ones, or keeps some of them, so that a group may be torn between its chunks; small files and the mark are
+//! durable at once. A process that is killed leaves all of it as it is: live, and not durable.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -52,8 +52,6 @@ impl Default for Faults {
 #[derive(Default)]
 struct Disk {
     files: BTreeMap<String, Vec<u8>>,
-    mark: Option<Vec<u8>>,
-    mark_live: Option<Vec<u8>>,
     generations: BTreeMap<(String, u32), Arc<Mutex<Chunks>>>,
     damaged: Vec<(String, u32)>,
 }
@@ -85,10 +83,6 @@ impl LossyStore {
             }
             chunks.durable.extend(live);
         }
-        if !matches!(survives, Survives::Nothing) && random.bool() {
-            disk.mark = disk.mark_live.take();
-        }
-        disk.mark_live.clone_from(&disk.mark);
     }
 
     /// Generations of the log that were put aside.
@@ -184,18 +178,11 @@ impl Store for LossyStore {
     }
 
     fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let disk = self.inner();
-        Ok(if name == "mark" { disk.mark_live.clone() } else { disk.files.get(name).cloned() })
+        Ok(self.inner().files.get(name).cloned())
     }
 
-    fn mark(&self, bytes: &[u8], sync: bool) -> Result<(), StoreError> {
-        draw_power(&self.faults)?;
-        let disk = &mut *self.inner();
-        disk.mark_live = Some(bytes.to_owned());
-        if sync {
-            disk.mark.clone_from(&disk.mark_live);
-        }
-        Ok(())
+    fn mark(&self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.put("mark", bytes)
     }
 
     fn used(&self, log: Option<&str>) -> Result<u64, StoreError> {

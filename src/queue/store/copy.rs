@@ -91,7 +91,7 @@ impl Store for CopyStore {
         self.origin.get(name)
     }
 
-    fn mark(&self, _: &[u8], _: bool) -> Result<(), StoreError> {
+    fn mark(&self, _: &[u8]) -> Result<(), StoreError> {
         self.refuse()
     }
 

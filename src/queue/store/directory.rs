@@ -149,13 +149,11 @@ impl Store for SledStore {
         }
     }
 
-    fn mark(&self, bytes: &[u8], sync: bool) -> Result<(), StoreError> {
+    fn mark(&self, bytes: &[u8]) -> Result<(), StoreError> {
         let file = self.mark_file()?;
-        let write = || {
-            file.write_all_at(bytes, 0)?;
-            if sync { file.sync_data() } else { Ok(()) }
-        };
-        write().map_err(io_error("cannot write", &self.root.join("mark")))
+        file.write_all_at(bytes, 0)
+            .and_then(|()| file.sync_data())
+            .map_err(io_error("cannot write", &self.root.join("mark")))
     }
 
     fn used(&self, log: Option<&str>) -> Result<u64, StoreError> {

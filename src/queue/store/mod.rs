@@ -71,8 +71,8 @@ pub trait Store: Send + Sync {
     /// Replaces a small file, all or nothing.
     fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError>;
     fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
-    /// Overwrites the mark, a few bytes in place; durable only with `sync`.
-    fn mark(&self, bytes: &[u8], sync: bool) -> Result<(), StoreError>;
+    /// Overwrites the mark, a few bytes in place, and returns once they are on stable storage.
+    fn mark(&self, bytes: &[u8]) -> Result<(), StoreError>;
     /// Disk blocks in use, bytes: of the whole directory, or of one log.
     fn used(&self, log: Option<&str>) -> Result<u64, StoreError>;
     fn disk(&self) -> Result<Disk, StoreError>;

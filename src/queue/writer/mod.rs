@@ -7,7 +7,8 @@
 //! waits: without the burst rule it would be held to 80 a second.)
 //!
 //! Invariants:
-//! - an [`Ack`] is confirmed after the fsync of everything its delivery held, or never;
+//! - an [`Ack`] is confirmed after the fsync of everything its delivery held, and then of the mark, or never: two places
+//!   know of it, and when the medium loses one of them the other tells;
 //! - after a failed write or fsync nothing is confirmed any more: the error ends the process, and the disk is
 //!   read anew at the next start;
 //! - while a window is open and nothing is committed, a `Tick` is, so that time passes in the log too;
@@ -42,7 +43,6 @@ use crate::reading::Reading;
 use crate::source::Item;
 
 const FOLLOWS_ACK: Duration = Duration::from_millis(5);
-const MARK_SYNC: Duration = Duration::from_secs(10);
 /// Rows in one entry group.
 const ROWS_A_GROUP: usize = 8_192;
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -124,7 +124,6 @@ impl Writer {
     pub async fn run(mut self) -> Result<(), StoreError> {
         self.commit_entries(vec![Entry::Started])?;
         let mut last_ack = None;
-        let mut synced = Instant::now();
         let mut stamped = (self.mark.readings, Instant::now());
         let mut open = true;
         loop {
@@ -154,12 +153,8 @@ impl Writer {
                 }
                 Ok(()) = self.open_windows.changed() => {}
             }
-            if synced.elapsed() >= MARK_SYNC {
-                self.mark.store(&*self.store, true)?;
-                synced = Instant::now();
-            }
         }
-        self.mark.store(&*self.store, true)
+        Ok(())
     }
 
     async fn take(&mut self, first: Item, last_ack: Option<Instant>) -> Result<Instant, StoreError> {
@@ -209,11 +204,14 @@ impl Writer {
         }
         let appended = self.appenders.readings.append(self.mark.epoch, self.stamp(), entries)?;
         Point::Appended.reached();
-        self.mark.readings = self.appenders.readings.sync()?;
+        self.appenders.readings.persist()?;
         Point::Synced.reached();
+        self.mark.readings = self.appenders.readings.next();
+        self.mark.store(&*self.store)?;
+        self.appenders.readings.show();
         self.retention.appended(appended.bytes);
         self.metrics.commits.inc();
-        self.mark.store(&*self.store, appended.sealed)
+        Ok(())
     }
 
     fn append_letters(&mut self, letters: Vec<Letter>) -> Result<(), StoreError> {
@@ -225,11 +223,14 @@ impl Writer {
         }
         let entries = letters.into_iter().map(|letter| Entry::Letter(Box::new(letter))).collect();
         let appended = self.appenders.dead.append(self.mark.epoch, self.stamp(), entries)?;
-        self.mark.dead = self.appenders.dead.sync()?;
+        self.appenders.dead.persist()?;
+        self.mark.dead = self.appenders.dead.next();
+        self.mark.store(&*self.store)?;
+        self.appenders.dead.show();
         self.retention.appended(appended.bytes);
         let shed = dead::shed(&*self.store, &mut self.appenders.dead, self.options.max_dead)?;
         self.metrics.dead_shed.inc_by(shed);
-        self.mark.store(&*self.store, appended.sealed)
+        Ok(())
     }
 
     fn answer(&mut self, request: Request) -> Result<(), StoreError> {
@@ -238,9 +239,11 @@ impl Writer {
             Request::Gaps(gaps, done) => {
                 let entries = gaps.into_iter().map(|reading| Entry::Reading { reading, age: 0 }).collect();
                 let appended = self.appenders.notes.append(self.mark.epoch, self.stamp(), entries)?;
-                self.mark.notes = self.appenders.notes.sync()?;
+                self.appenders.notes.persist()?;
+                self.mark.notes = self.appenders.notes.next();
+                self.mark.store(&*self.store)?;
+                self.appenders.notes.show();
                 self.retention.appended(appended.bytes);
-                self.mark.store(&*self.store, appended.sealed)?;
                 let _ = done.send(());
             }
             Request::Letters(letters, done) => {
@@ -269,15 +272,13 @@ impl Writer {
     fn commit_fold(&mut self, mut commit: FoldCommit) -> Result<(), StoreError> {
         let (stamp, epoch, position) = (self.stamp(), self.mark.epoch, commit.position);
         let mut rows = std::mem::take(&mut commit.rows).into_iter().map(|reading| Entry::Reading { reading, age: 0 });
-        let mut sealed = false;
         let mut bytes = 0;
         loop {
             let entries: Vec<_> = rows.by_ref().take(ROWS_A_GROUP).collect();
             if entries.is_empty() {
                 break;
             }
-            let appended = self.appenders.rows.append(epoch, stamp.clone(), entries)?;
-            (sealed, bytes) = (sealed | appended.sealed, bytes + appended.bytes);
+            bytes += self.appenders.rows.append(epoch, stamp.clone(), entries)?.bytes;
         }
         if bytes > 0 {
             self.persist_rows()?;
@@ -293,11 +294,13 @@ impl Writer {
         if Mutant::CheckpointFirst.lives() {
             self.appenders.rows.persist()?;
         }
-        self.mark.rows = self.appenders.rows.show();
+        self.mark.rows = self.appenders.rows.next();
         self.mark.state = self.appenders.checkpoints.next();
         self.mark.folded = position;
+        self.mark.store(&*self.store)?;
+        self.appenders.rows.show();
         self.retention.appended(bytes);
-        self.mark.store(&*self.store, sealed)
+        Ok(())
     }
 
     fn persist_rows(&mut self) -> Result<(), StoreError> {

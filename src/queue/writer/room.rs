@@ -56,7 +56,7 @@ impl Writer {
         }
         appender.rotate()?;
         let end = appender.next().offset;
-        self.mark.store(&*self.store, true)?;
+        self.mark.store(&*self.store)?;
         Ok(Some(end))
     }
 }
