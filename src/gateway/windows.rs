@@ -6,7 +6,7 @@ use crate::config::{self, Config};
 use crate::fold::Options;
 use crate::queue::{Cursors, Queue, StoreError};
 
-/// A tick is an fsync: the card is spared.
+/// A tick is a commit, with its fsyncs: the card is spared.
 const TICK_MIN: Duration = Duration::from_secs(1);
 const TICK_MAX: Duration = Duration::from_secs(10);
 

@@ -44,7 +44,7 @@ impl Appender {
         Ok(Self { log: log.clone(), generation, seal, next, generation_bytes, encoder: Encoder::default() })
     }
 
-    /// Adds entries as one group. They are durable, and readable, after [`Appender::sync`].
+    /// Adds entries as one group. They are durable after [`Appender::persist`], and readable after [`Appender::show`].
     pub fn append(&mut self, epoch: u64, stamp: Stamp, entries: Vec<Entry>) -> Result<Appended, StoreError> {
         assert!(!entries.is_empty(), "a group has entries");
         if self.seal.weight() >= self.generation_bytes {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::files;
 use super::store::{Store, StoreError};
+use super::{LOGS, files};
 
 /// The file `cursors`; while the gateway runs, written by delivery alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,9 +50,17 @@ impl Cursors {
         files::write(store, "cursors", self)
     }
 
-    /// Those of a new directory: everything is still to come. Without them nobody would miss a first generation that was
-    /// lost before delivery had saved any.
+    /// Writes those of a new directory: everything is still to come. Without them nobody would miss a first generation that
+    /// was lost before delivery had saved any. Where generations are, the file was lost: nobody knows what had gone by then.
     pub fn begin(store: &dyn Store) -> Result<(), StoreError> {
+        for log in LOGS {
+            if !store.generations(log)?.is_empty() {
+                return Ok(());
+            }
+        }
+        if store.get("cursors")?.is_some() {
+            return Ok(());
+        }
         let lanes = BTreeMap::from([(0, Cursor::default())]);
         let stream = StreamCursors { lanes, ..StreamCursors::default() };
         let streams = ["gaps", "rows", "readings"].map(|name| (name.to_owned(), stream.clone()));

@@ -253,7 +253,7 @@ fn open<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
 }
 
 /// What is wrong with the small files, each with its name. Those of a gateway that has `begun` to keep something are
-/// there; cursors and what was purged come when there is something to say.
+/// there; what was purged comes when there is something to say, and a lost file of cursors is no fault: it is written anew.
 pub(super) fn faults(store: &dyn Store, begun: bool) -> Result<Vec<(&'static str, &'static str)>, StoreError> {
     let mut faults = Vec::new();
     let mut look = |name, needed: bool, whole: fn(&[u8]) -> bool| {

@@ -12,7 +12,7 @@
 //! Invariants:
 //! - offsets and chunk numbers are dense and never given twice, restarts and damage included: after damage the
 //!   log goes on behind the durable mark, in a new generation;
-//! - readers see nothing that was not synced, and marked as such;
+//! - readers see nothing that was not synced;
 //! - a generation is open once, shared by all who read it, and none that has gone is opened again.
 
 use std::collections::BTreeMap;

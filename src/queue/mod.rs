@@ -94,9 +94,7 @@ impl Queue {
         files::check_version(&*store)?;
         store.prepare()?;
         files::claim_version(&*store)?;
-        if store.get("mark")?.is_none() && store.get("cursors")?.is_none() {
-            Cursors::begin(&*store)?;
-        }
+        Cursors::begin(&*store)?;
         let mut known = known_durable(&*store)?;
         let open = |name, durable| Log::open(&store, name, durable, generation_bytes);
         let state = open("state", known.state)?;

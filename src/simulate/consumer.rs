@@ -9,6 +9,7 @@
 //! outside, and what is lost may have arrived in part before it was. Whoever knows how many readings there were compares
 //! the counts as well.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fmt;
 
@@ -69,8 +70,8 @@ pub struct Consumer {
     high: HashMap<Lane, Identity>,
     holes: Vec<Hole>,
     explanations: Vec<Explanation>,
-    /// Of each record what was new, first and last.
-    taken: Vec<(Lane, u64, u64)>,
+    /// Of each record what was new: first and last offset, and how many there were at most.
+    taken: Vec<(Lane, u64, u64, u64)>,
 }
 
 impl Consumer {
@@ -88,7 +89,7 @@ impl Consumer {
         }
         let above = high.filter(|(epoch, _)| *epoch == envelope.epoch).map(|(_, offset)| offset);
         let new = above.map_or(envelope.first, |high| envelope.first.max(high + 1));
-        self.taken.push((lane.clone(), new, envelope.last));
+        self.taken.push((lane.clone(), new, envelope.last, envelope.count));
         self.high.insert(lane, last);
         Admission::Above(above)
     }
@@ -125,12 +126,14 @@ impl Consumer {
         }
         let mut explained = 0;
         for (lane, mut told) in told {
-            told.sort_by_key(|explanation| explanation.from.1);
+            // What names all that another does comes first, and leaves nothing to that.
+            told.sort_by_key(|explanation| (explanation.from.1, Reverse(explanation.to.1)));
             let mut next = 0;
             for explanation in told {
                 let (from, end) = (explanation.from.1.max(next), explanation.to.1.saturating_add(1));
                 let taken = self.taken.iter().filter(|(of, ..)| of == lane);
-                let taken: u64 = taken.map(|(_, first, last)| end.min(last + 1).saturating_sub(from.max(*first))).sum();
+                let within = |first: u64, last: u64| end.min(last + 1).saturating_sub(from.max(first));
+                let taken: u64 = taken.map(|(_, first, last, count)| within(*first, *last).min(*count)).sum();
                 explained += explanation.count.min(end.saturating_sub(from)).saturating_sub(taken);
                 next = next.max(end);
             }
@@ -244,6 +247,16 @@ mod tests {
             consumer.explain("g", &gap((1, 10), (1, to), to - 9));
         }
         assert_eq!((consumer.unexplained().count(), consumer.explained("readings")), (0, 11));
+    }
+
+    #[test]
+    fn where_offsets_are_not_dense_counts_are_what_counts() {
+        // Of 10 to 19 four were readings, which arrived; and of 10 to 40 nine, of which a first gap record named three.
+        let few = Envelope { count: 4, ..record(None, 1, 10, 19) };
+        let (mut consumer, _) = play(&[few]);
+        consumer.explain("g", &gap((1, 10), (1, 20), 3));
+        consumer.explain("g", &gap((1, 10), (1, 40), 9));
+        assert_eq!(consumer.explained("readings"), 5);
     }
 
     #[test]

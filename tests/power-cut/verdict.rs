@@ -26,11 +26,16 @@ pub fn has_failed_start(report: &Report) -> bool {
     report.fault.is_some()
 }
 
-/// What is wrong where the medium itself has lost something: whatever is missing has to be told of. Where a gap record was
-/// lost, another says so, and what it had said is not known any more.
+/// What is wrong where the medium itself has lost something: whatever is missing has to be told of.
 pub fn untold(report: &Report) -> Option<String> {
     let Report { delivered, verdict, fault, .. } = report;
-    let missing = if report.gap_records_lost == 0 { delivered.lost + report.unexplained } else { 0 };
+    let missing = if is_unjudged(report) { 0 } else { delivered.lost + report.unexplained };
     let is_wrong = fault.is_some() || missing + delivered.corrupt + delivered.out_of_order > 0;
     is_wrong.then(|| verdict.clone())
+}
+
+/// Whether nobody can say if all that is missing was told of: a gap record was lost as well, which another says, and what
+/// it had said is not known any more.
+pub fn is_unjudged(report: &Report) -> bool {
+    report.gap_records_lost > 0 && report.delivered.lost + report.unexplained > 0
 }

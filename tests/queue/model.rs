@@ -140,7 +140,7 @@ impl Life {
 
     fn sync(&mut self) -> Result<()> {
         self.steps.push("sync".to_owned());
-        // A crash may come between the two.
+        // The mark may be behind, as after a crash between the two, and is a lower bound all the same.
         let is_marked = self.random.u32(..4) == 0;
         self.sync_with_mark(is_marked)
     }

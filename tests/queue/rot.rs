@@ -278,8 +278,6 @@ async fn whatever_is_damaged_the_rest_is_kept_and_the_hole_is_told() {
             }
         }
     }
-    let spoilt = 2 * found_out > count && 20 * put_aside > count;
-    assert!(spoilt || count < 50, "hardly anything was spoiled: {found_out} of {count}, {put_aside} put aside");
     let last = first + count - 1;
     let report = json!({
         "mode": "damage", "seeds": [first, last], "done": count, "found_out": found_out, "put_aside": put_aside,
@@ -288,4 +286,6 @@ async fn whatever_is_damaged_the_rest_is_kept_and_the_hole_is_told() {
     });
     println!("{report}");
     assert!(failed.is_empty(), "see above: {failed:?}");
+    let spoilt = 2 * found_out > count && 20 * put_aside > count;
+    assert!(spoilt || count < 50, "hardly anything was spoiled: {found_out} of {count}, {put_aside} put aside");
 }

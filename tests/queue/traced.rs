@@ -163,6 +163,11 @@ fn an_acknowledgement_leaves_after_the_fdatasync_and_new_names_are_synced_before
             let written = files.iter().filter_map(|file| Some((file, before(file)?)));
             let (file, written) = written.max_by_key(|(_, write)| write.done).unwrap();
             trace.assert_synced(file, written, acknowledgement);
+            // And then the mark, in which that is written as well.
+            let mark = data.join("mark");
+            let marked = trace.writes(&mark).rfind(|write| write.done < acknowledgement.began).unwrap();
+            trace.assert_synced(file, written, marked);
+            trace.assert_synced(&mark, marked, acknowledgement);
         }
     }
 

@@ -3,7 +3,8 @@
 //! The write that ends a batch is done by a thread of sled's pool, and where it fails, sled 0.34 keeps the error and wakes
 //! nobody (`Log::exit_reservation`). A flush that is asleep by then would sleep for ever. Whoever flushes next finds the
 //! error and wakes all who wait, so a flush that takes long is followed by another, in a thread of its own: where the disk
-//! is only slow, both end when it is done.
+//! is only slow, both end when it is done. (sled flushes under a lock that an append waits for, and others behind it: so
+//! nobody appends while a flush sleeps, which holds with one writer in a process.)
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -14,8 +15,10 @@ use std::time::{Duration, Instant};
 
 use super::{StoreError, io_error};
 
-/// What a flush may take until it is asked for again; each time it may take twice as long.
+/// What a flush may take until another follows it, each time twice as long up to the second of these: whoever follows waits
+/// in a thread, and what fails later wakes only who follows later still.
 const LONG: Duration = Duration::from_secs(2);
+const LONGEST: Duration = Duration::from_secs(30);
 
 thread_local! {
     /// Whether this thread is inside sled: a panic there is an error that is told elsewhere, not a crash to report.
@@ -68,6 +71,8 @@ struct Watch {
 #[derive(Default)]
 struct Flushes {
     next: u64,
+    /// The watch waits for one to begin.
+    is_idle: bool,
     going_on: BTreeMap<u64, Flush>,
 }
 
@@ -96,22 +101,40 @@ impl Watch {
         let number = flushes.next;
         flushes.next += 1;
         flushes.going_on.insert(number, Flush { db: db.clone(), due: Instant::now() + LONG, patience: LONG });
-        self.begun.notify_one();
+        if std::mem::take(&mut flushes.is_idle) {
+            self.begun.notify_one();
+        }
         Watched(number)
     }
 
     fn run(&self) {
+        let mut flushes = self.flushes();
         loop {
-            drop(self.begun.wait_while(self.flushes(), |flushes| flushes.going_on.is_empty()));
-            std::thread::sleep(LONG);
             let now = Instant::now();
-            for flush in self.flushes().going_on.values_mut().filter(|flush| flush.due <= now) {
-                flush.patience *= 2;
-                flush.due = now + flush.patience;
-                let db = flush.db.clone();
-                // Whoever began it hears what came of it.
-                std::thread::spawn(move || drop(guard(Path::new(""), move || db.flush())));
-            }
+            flushes.going_on.values_mut().filter(|flush| flush.due <= now).for_each(|flush| flush.follow(now));
+            let next = flushes.going_on.values().map(|flush| flush.due).min();
+            flushes.is_idle = next.is_none();
+            flushes = match next {
+                None => self.begun.wait(flushes).unwrap_or_else(PoisonError::into_inner),
+                // One that begins meanwhile is not due before that, or soon after.
+                Some(due) => {
+                    let wait = due.saturating_duration_since(now).min(LONG);
+                    self.begun.wait_timeout(flushes, wait).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
         }
+    }
+}
+
+impl Flush {
+    /// Has another flush follow. Whoever began this one hears what came of it.
+    fn follow(&mut self, now: Instant) {
+        let db = self.db.clone();
+        let started = std::thread::Builder::new().spawn(move || drop(guard(Path::new(""), move || db.flush())));
+        match started {
+            Ok(_) => self.patience = (2 * self.patience).min(LONGEST),
+            Err(error) => tracing::warn!(%error, "a flush takes long, and no thread can be started to follow it"),
+        }
+        self.due = now + self.patience;
     }
 }

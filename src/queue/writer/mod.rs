@@ -31,6 +31,7 @@ use super::checkpoint::{Checkpoints, FoldCommit};
 use super::dead;
 use super::entry::{Entry, Letter, Stamp};
 use super::files::Mark;
+use super::log::Place;
 use super::retention::{Retention, Room};
 use super::store::{Store, StoreError};
 use crate::clock::Clock;
@@ -204,13 +205,24 @@ impl Writer {
         }
         let appended = self.appenders.readings.append(self.mark.epoch, self.stamp(), entries)?;
         Point::Appended.reached();
-        self.appenders.readings.persist()?;
+        self.settle(|appenders| &mut appenders.readings, |mark| &mut mark.readings)?;
         Point::Synced.reached();
-        self.mark.readings = self.appenders.readings.next();
-        self.mark.store(&*self.store)?;
-        self.appenders.readings.show();
         self.retention.appended(appended.bytes);
         self.metrics.commits.inc();
+        Ok(())
+    }
+
+    /// Makes what was appended to a log durable, then marks it so, and only then shows it to readers.
+    fn settle(
+        &mut self,
+        log: fn(&mut Appenders) -> &mut Appender,
+        place: fn(&mut Mark) -> &mut Place,
+    ) -> Result<(), StoreError> {
+        let appender = log(&mut self.appenders);
+        appender.persist()?;
+        *place(&mut self.mark) = appender.next();
+        self.mark.store(&*self.store)?;
+        appender.show();
         Ok(())
     }
 
@@ -223,10 +235,7 @@ impl Writer {
         }
         let entries = letters.into_iter().map(|letter| Entry::Letter(Box::new(letter))).collect();
         let appended = self.appenders.dead.append(self.mark.epoch, self.stamp(), entries)?;
-        self.appenders.dead.persist()?;
-        self.mark.dead = self.appenders.dead.next();
-        self.mark.store(&*self.store)?;
-        self.appenders.dead.show();
+        self.settle(|appenders| &mut appenders.dead, |mark| &mut mark.dead)?;
         self.retention.appended(appended.bytes);
         let shed = dead::shed(&*self.store, &mut self.appenders.dead, self.options.max_dead)?;
         self.metrics.dead_shed.inc_by(shed);
@@ -239,10 +248,7 @@ impl Writer {
             Request::Gaps(gaps, done) => {
                 let entries = gaps.into_iter().map(|reading| Entry::Reading { reading, age: 0 }).collect();
                 let appended = self.appenders.notes.append(self.mark.epoch, self.stamp(), entries)?;
-                self.appenders.notes.persist()?;
-                self.mark.notes = self.appenders.notes.next();
-                self.mark.store(&*self.store)?;
-                self.appenders.notes.show();
+                self.settle(|appenders| &mut appenders.notes, |mark| &mut mark.notes)?;
                 self.retention.appended(appended.bytes);
                 let _ = done.send(());
             }

@@ -55,8 +55,6 @@ impl Writer {
             return Ok(None);
         }
         appender.rotate()?;
-        let end = appender.next().offset;
-        self.mark.store(&*self.store)?;
-        Ok(Some(end))
+        Ok(Some(appender.next().offset))
     }
 }
