@@ -4,10 +4,12 @@
 //! takes what was not synced as well: the rig in `tests/power-cut` brings such.
 
 use std::collections::VecDeque;
+use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::Context;
+use rustix::process::Signal;
 use tokio::process::Child;
 use tokio::time::Instant;
 
@@ -20,6 +22,11 @@ pub trait Ground {
 
     /// Kills the process, says how it ended, and has ready what is left for its next life.
     fn cut(&mut self, process: &mut Child) -> impl Future<Output = anyhow::Result<ExitStatus>>;
+
+    /// Whether it was to end so.
+    fn allows(&self, ended: ExitStatus) -> bool {
+        ended.signal() == Some(Signal::KILL.as_raw())
+    }
 }
 
 /// Ground that keeps everything.

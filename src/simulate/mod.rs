@@ -27,14 +27,12 @@ pub mod verify;
 pub mod windows;
 
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use rustix::process::Signal;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -250,7 +248,7 @@ impl Run {
         self.kills += 1;
         let ended = self.gateway.kill(ground).await?;
         self.check.killed(Clock::System.now().wall);
-        if ended.signal() != Some(Signal::KILL.as_raw()) {
+        if !ground.allows(ended) {
             return Ok(Some(by_itself(ended)));
         }
         self.gateway.restart()?;

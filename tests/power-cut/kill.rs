@@ -93,7 +93,7 @@ async fn round(seed: u64, kills: u64, place: &Path) -> anyhow::Result<(Report, E
     std::fs::create_dir_all(&dir)?;
     let socket = below.join("point");
     let mut killer = Killer::new(&socket, draw(seed, kills as usize))?;
-    let settings = live::settings(seed, dir, &below, None)?;
+    let settings = live::settings(seed, dir, &below, None, live::THROTTLE)?;
     let env = settings.env.into_iter().chain([(Point::VARIABLE.to_owned(), socket.display().to_string())]).collect();
     let settings = Settings { duration: Some(SENDING * kills as u32), env, ..settings };
     let report = simulate::run_on(&mut killer, settings, |_| {}).await?;

@@ -31,9 +31,9 @@ const RATE: f64 = 20.0;
 /// So small that generations are made, sealed and removed all the time.
 pub const GENERATION: u64 = 50_000;
 /// Records that wait for their next try are on the road when the power goes.
-const THROTTLE: f64 = 0.3;
-/// For what goes wrong there alone, most are.
-const THROTTLE_MOST: f64 = 0.8;
+pub const THROTTLE: f64 = 0.3;
+/// For what goes wrong there alone, most are; and most readings wait in the queue, where they can be lost.
+pub const THROTTLE_MOST: f64 = 0.8;
 /// What a new directory is made in.
 const FIRST: Duration = Duration::from_millis(220);
 const LIFE: std::ops::Range<u64> = 50..900;
@@ -156,20 +156,22 @@ pub async fn round<M: Mount>(
 ) -> anyhow::Result<Round> {
     let mut random = fastrand::Rng::with_seed(seed);
     let cuts = (0..cuts).map(|number| draw(&mut random, number == 0, M::KNOWS_LOGS)).collect();
-    round_of(mount, seed, cuts, random, mutant, place).await
+    let throttle = if mutant == Some(Mutant::CursorsFirst) { THROTTLE_MOST } else { THROTTLE };
+    round_of(mount, seed, cuts, random, mutant, throttle, place).await
 }
 
-/// The same with cuts of one's own.
+/// The same with cuts of one's own, and with so many records that are sent again.
 pub async fn round_of<M: Mount>(
     mount: &M,
     seed: u64,
     cuts: Vec<Cut>,
     random: fastrand::Rng,
     mutant: Option<Mutant>,
+    throttle: f64,
     place: &Path,
 ) -> anyhow::Result<Round> {
     let mut machine = Machine::start(mount, &place.join(format!("round-{seed}")), cuts, random)?;
-    let settings = settings(seed, machine.data_dir(), place, mutant)?;
+    let settings = settings(seed, machine.data_dir(), place, mutant, throttle)?;
     let report = simulate::run_on(&mut machine, settings, |_| {}).await?;
     let mut round = Round { seed, report, tally: machine.tally, kept: None };
     if !round.is_ok() && mutant.is_none() {
@@ -189,16 +191,21 @@ pub fn draw(random: &mut fastrand::Rng, is_first: bool, knows_logs: bool) -> Cut
         _ => When::At(Fuse::SyncOf(if random.bool() { "rows" } else { "state" }, random.u64(FOLD_SYNCS))),
     };
     let keep = f64::from(random.u32(0..=4)) / 4.0;
-    Cut { when, runs_on: Duration::from_millis(random.u64(0..=RUNS_ON_MAX)), keep, spoilt: None }
+    Cut { when, runs_on: Duration::from_millis(random.u64(0..=RUNS_ON_MAX)), keep, spoilt: None, stays_on: false }
 }
 
 /// What is simulated, from a seed; what it needs beside the data directory is put below `place`.
-pub fn settings(seed: u64, dir: PathBuf, place: &Path, mutant: Option<Mutant>) -> std::io::Result<Settings> {
+pub fn settings(
+    seed: u64,
+    dir: PathBuf,
+    place: &Path,
+    mutant: Option<Mutant>,
+    throttle: f64,
+) -> std::io::Result<Settings> {
     let (wires, config) = (place.join(format!("wires-{seed}")), place.join("gateway.toml"));
     std::fs::create_dir_all(&wires)?;
     write_config(&config)?;
     let published = (0..SENSORS).map(|index| Sensor::synthetic(seed, index, RATE));
-    let throttle = if mutant == Some(Mutant::CursorsFirst) { THROTTLE_MOST } else { THROTTLE };
     Ok(Settings {
         duration: Some(DURATION),
         sensors: published.chain([Sensor::serial(seed, 0, RATE)]).collect(),

@@ -8,22 +8,27 @@
 //! it acknowledges then it acknowledges without a sync, and the check misses it later.
 
 use std::collections::VecDeque;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use rustix::process::Signal;
 use tidegate::simulate::ground::Ground;
 use tokio::process::Child;
 use tokio::time::Instant;
 
 use crate::luck::Luck;
 use crate::mount::{Mount, Mounted};
-use crate::power::{Fuse, Medium, Power};
+use crate::power::{Failure, Fuse, Medium, Power};
 
 /// A life that has not reached its moment by then is cut all the same.
 const LONGEST_LIFE: Duration = Duration::from_secs(2);
+
+/// A process that has not ended by then goes on in spite of the call that failed.
+const GOES_ON: Duration = Duration::from_millis(700);
 
 /// One power cut to come.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +40,8 @@ pub struct Cut {
     pub keep: f64,
     /// The erase block of so many bytes that the card was at is garbage afterwards.
     pub spoilt: Option<u64>,
+    /// Only the process ends; what it wrote is there for the next, synced or not.
+    pub stays_on: bool,
 }
 
 /// Counted in each life anew, so that on a slow machine no two cuts fall on one start.
@@ -44,6 +51,8 @@ pub enum When {
     After(Duration),
     /// On a call to the medium.
     At(Fuse),
+    /// Behind a call that failed, once the process has ended by itself or has shown that it goes on.
+    Fails(Failure),
 }
 
 /// What the cuts were.
@@ -54,6 +63,9 @@ pub struct Tally {
     pub in_balance: u64,
     pub pieces: u64,
     pub bytes_written: u64,
+    /// Calls that failed, and processes that ended by it.
+    pub failures: u64,
+    pub ended: u64,
 }
 
 pub struct Machine<'a, M: Mount> {
@@ -67,6 +79,8 @@ pub struct Machine<'a, M: Mount> {
     to_come: VecDeque<Cut>,
     random: fastrand::Rng,
     born: Instant,
+    /// The life that is over had a call that failed.
+    has_failed: bool,
     pub tally: Tally,
 }
 
@@ -77,7 +91,8 @@ impl<'a, M: Mount> Machine<'a, M> {
         let power = Power::new(left.clone());
         let mounted = Some(mount.up(&power, place)?);
         let (place, to_come, born) = (place.to_owned(), cuts.into(), Instant::now());
-        let machine = Self { mount, place, power, mounted, left, to_come, random, born, tally: Tally::default() };
+        let (has_failed, tally) = (false, Tally::default());
+        let machine = Self { mount, place, power, mounted, left, to_come, random, born, has_failed, tally };
         machine.arm();
         Ok(machine)
     }
@@ -94,11 +109,12 @@ impl<'a, M: Mount> Machine<'a, M> {
     }
 
     fn arm(&self) {
-        let fuse = self.to_come.front().and_then(|cut| match cut.when {
-            When::At(fuse) => Some(fuse),
-            When::After(_) => None,
-        });
-        self.power.arm(fuse);
+        let (fuse, failure) = match self.to_come.front().map(|cut| cut.when) {
+            Some(When::At(fuse)) => (Some(fuse), None),
+            Some(When::Fails(failure)) => (None, Some(failure)),
+            Some(When::After(_)) | None => (None, None),
+        };
+        self.power.arm(fuse, failure);
     }
 
     async fn is_so_old(&self, after: Duration) {
@@ -129,10 +145,11 @@ impl<M: Mount> Ground for Machine<'_, M> {
         let Some(cut) = self.to_come.front() else { return std::future::pending().await };
         let after = match cut.when {
             When::After(after) => after,
-            When::At(_) => LONGEST_LIFE,
+            When::At(_) | When::Fails(_) => LONGEST_LIFE,
         };
         tokio::select! {
             () = self.power.went_off() => {}
+            () = self.power.failed() => {}
             () = self.is_so_old(after) => {}
             () = tokio::time::sleep_until(self.born + 2 * LONGEST_LIFE) => {}
         }
@@ -143,14 +160,36 @@ impl<M: Mount> Ground for Machine<'_, M> {
     }
 
     async fn cut(&mut self, process: &mut Child) -> anyhow::Result<ExitStatus> {
-        self.power.off();
         let cut = self.to_come.pop_front().context("no cut was to come")?;
+        self.has_failed = self.power.has_failed();
+        if self.has_failed {
+            self.tally.failures += 1;
+            let ended = tokio::time::timeout(GOES_ON, process.wait()).await;
+            self.tally.ended += u64::from(ended.is_ok());
+        }
+        if !cut.stays_on {
+            self.power.off();
+        }
         tokio::time::sleep(cut.runs_on).await;
-        process.start_kill().context("the gateway cannot be killed")?;
+        if process.try_wait()?.is_none() {
+            process.start_kill().context("the gateway cannot be killed")?;
+        }
+        if cut.stays_on {
+            let ended = process.wait().await?;
+            self.tally.cuts += 1;
+            self.born = Instant::now();
+            self.arm();
+            return Ok(ended);
+        }
         self.power.tear_down();
         let ended = process.wait().await?;
         tokio::task::block_in_place(|| self.rebuild(cut))?;
         Ok(ended)
+    }
+
+    /// An error is a reason to end with one.
+    fn allows(&self, ended: ExitStatus) -> bool {
+        ended.signal() == Some(Signal::KILL.as_raw()) || self.has_failed && ended.code() == Some(1)
     }
 }
 

@@ -6,6 +6,7 @@
 //! | `kill` | rounds of `simulate` in which only the process is killed, at named points and at random |
 //! | `replay` | one short run recorded, and every moment at which the power could have gone |
 //! | `broker` | the broker of that run: one message after the other |
+//! | `errors` | calls to the disk that fail, and what they leave for a power cut to find |
 //! | `garbage` | power cuts that find the card at work: an erase block is garbage |
 //! | `mutants` | gateways that are wrong on purpose, each of which must be found out |
 //! | `machine` | ground for a simulated gateway whose power is cut |
@@ -23,6 +24,7 @@
 
 mod broker;
 mod disk;
+mod errors;
 mod garbage;
 mod kill;
 mod live;
@@ -80,6 +82,14 @@ enum Mode {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// One call to the disk fails in each life, with EIO or ENOSPC; the power is cut behind it, or behind the next life
+    Errors {
+        #[arg(long, default_value_t = 40)]
+        lives: u64,
+        /// Of the first round; those after it have the numbers that follow
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Records a short run on ext4, and tries every moment of it
     Replay {
         /// Of what is drawn where neither all nor nothing is kept
@@ -133,6 +143,7 @@ async fn run(mode: Mode) -> anyhow::Result<bool> {
             Mode::Live { cuts, seed, on } => live::run(on, cuts, seed).await,
             Mode::Kill { kills, seed } => kill::run(kills, seed).await,
             Mode::Garbage { cuts, seed } => garbage::run(cuts, seed).await,
+            Mode::Errors { lives, seed } => errors::run(lives, seed).await,
             Mode::Replay { seed } => replay::run(seed).await,
             Mode::Mutants { seed } => mutants::run(seed).await,
         }

@@ -1,17 +1,23 @@
 //! The rig against gateways that are wrong on purpose: one that it does not find out shows that it finds nothing.
 
+use std::path::Path;
+
 use serde_json::json;
 use tidegate::faults::Mutant;
 
 use crate::Ground;
 use crate::live::{self, Round};
-use crate::mount::{Ext4, StrictFiles};
+use crate::machine::{Cut, When};
+use crate::mount::{Ext4, Mount, StrictFiles};
 use crate::place::Place;
+use crate::power::Fuse;
 use crate::replay;
 
 /// Rounds until one is given up as not found out.
 const ROUNDS: u64 = 8;
 const CUTS: u64 = 12;
+/// Syncs in `rows` of which one is a fold's: those before are of the start.
+const IN_MID_FOLD: std::ops::RangeInclusive<u64> = 3..=5;
 
 /// Those that acknowledge what is not kept.
 const REPLAYED: [Mutant; 2] = [Mutant::NoFsync, Mutant::AckFirst];
@@ -31,6 +37,17 @@ fn shows(mutant: Mutant, round: &Round) -> bool {
     is_missing || mutant == Mutant::NoDirectoryFsync && round.has_failed_start()
 }
 
+/// A round with every cut between a checkpoint and its rows, which others come to now and then.
+async fn in_mid_fold(seed: u64, mutant: Mutant, place: &Path) -> anyhow::Result<Round> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let cuts = (0..CUTS).map(|number| {
+        let cut = live::draw(&mut random, number == 0, StrictFiles::KNOWS_LOGS);
+        Cut { when: When::At(Fuse::SyncOf("rows", random.u64(IN_MID_FOLD))), keep: 0.0, ..cut }
+    });
+    let cuts = cuts.collect();
+    live::round_of(&StrictFiles, seed, cuts, random, Some(mutant), live::THROTTLE, place).await
+}
+
 /// Runs each until it is found out. Says whether all were.
 pub async fn run(seed: u64) -> anyhow::Result<bool> {
     let place = Place::new()?;
@@ -41,6 +58,7 @@ pub async fn run(seed: u64) -> anyhow::Result<bool> {
         let mut found = None;
         for seed in seed..seed + ROUNDS {
             let round = match on {
+                _ if mutant == Mutant::CheckpointFirst => in_mid_fold(seed, mutant, place.path()).await?,
                 Ground::Ext4 => live::round(&ext4, seed, CUTS, Some(mutant), place.path()).await?,
                 Ground::Strict => live::round(&StrictFiles, seed, CUTS, Some(mutant), place.path()).await?,
             };

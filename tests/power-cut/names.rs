@@ -149,6 +149,15 @@ impl Names {
         Ok(())
     }
 
+    /// What lies in a file is still there to be read, and no later sync will make it durable: the kernel takes the pages for
+    /// clean. Names can still be synced.
+    pub fn fail_to_sync(&mut self, number: u64) -> Result<(), Refusal> {
+        if let Node::File(file) = self.nodes.get_mut(&number).ok_or(Refusal::NotThere)? {
+            file.fresh.clear();
+        }
+        Ok(())
+    }
+
     /// Whether a sync of this would make anything durable.
     pub fn is_fresh(&self, number: u64) -> bool {
         match self.nodes.get(&number) {
@@ -385,6 +394,19 @@ mod tests {
         assert_eq!(names.in_balance(), 1);
         assert_eq!(survive(&names, 0.0).read(file, 0, 99).unwrap(), b"something");
         assert_eq!(names.read(file, 5, 99).unwrap(), b"erng");
+    }
+
+    #[test]
+    fn what_a_sync_has_failed_to_write_no_later_one_writes() {
+        let mut names = Names::new();
+        let file = make(&mut names, ROOT, "a", Node::File(File::default()));
+        names.sync(ROOT).unwrap();
+        names.write(file, 0, b"one").unwrap();
+        names.fail_to_sync(file).unwrap();
+        names.write(file, 4, b"two").unwrap();
+        names.sync(file).unwrap();
+        assert_eq!(names.read(file, 0, 99).unwrap(), b"one\0two");
+        assert_eq!(survive(&names, 1.0).read(file, 0, 99).unwrap(), b"\0\0\0\0two");
     }
 
     #[test]

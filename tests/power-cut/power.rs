@@ -12,11 +12,16 @@
 //! Invariant: after the power went off nothing changes on the medium, and no sync that was not answered before is.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use fuser::Errno;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::luck::Luck;
+
+/// What a disk takes that tries again before it says that it failed.
+const LATE: Duration = Duration::from_millis(20);
 
 /// What is written to, and what a cut leaves of it.
 pub trait Medium: Clone + Send + 'static {
@@ -36,6 +41,8 @@ pub struct Power<T> {
     is_on: watch::Sender<bool>,
     /// When it was written to first since it was armed.
     woken: watch::Sender<Option<Instant>>,
+    /// Whether a call has failed since then.
+    has_failed: watch::Sender<bool>,
 }
 
 struct State<T> {
@@ -43,8 +50,33 @@ struct State<T> {
     supply: Supply,
     /// Where the power goes off by itself, counted down.
     fuse: Option<Fuse>,
+    /// What is to fail, counted down.
+    failure: Option<Failure>,
     /// Bytes that were written after the last call.
     written: u64,
+}
+
+/// A call that is answered with an error and is not carried out, once: the n-th of its kind, counted from 1.
+#[derive(Clone, Copy, Debug)]
+pub struct Failure {
+    pub call: Call,
+    pub at: u64,
+    pub error: Errno,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Of a file or a directory, with something at stake.
+    Sync,
+    Write,
+    Read,
+    Open,
+    /// Of a file or a directory.
+    Make,
+    Remove,
+    Rename,
+    /// A file is made longer or shorter.
+    Resize,
 }
 
 /// A call on which the power goes off: none of this kind before, counted from 1.
@@ -76,9 +108,10 @@ enum Supply {
 
 impl<T: Medium> Power<T> {
     pub fn new(medium: T) -> Arc<Self> {
-        let state = State { medium, supply: Supply::On, fuse: None, written: 0 };
-        let (is_on, woken) = (watch::Sender::new(true), watch::Sender::new(None));
-        Arc::new(Self { state: Mutex::new(state), turned: Condvar::new(), is_on, woken })
+        let state = State { medium, supply: Supply::On, fuse: None, failure: None, written: 0 };
+        let (is_on, woken, has_failed) =
+            (watch::Sender::new(true), watch::Sender::new(None), watch::Sender::new(false));
+        Arc::new(Self { state: Mutex::new(state), turned: Condvar::new(), is_on, woken, has_failed })
     }
 
     /// Asks the medium. Waits while the power is off; `None` once it is gone for good.
@@ -123,6 +156,22 @@ impl<T: Medium> Power<T> {
         self.ask(question)
     }
 
+    /// Whether this call is the one to fail, and how. Errors come late, as from a disk that has tried again.
+    pub fn fails(&self, call: Call) -> Option<Errno> {
+        let mut state = self.state();
+        let failure = state.failure.as_mut().filter(|failure| failure.call == call)?;
+        failure.at -= 1;
+        if failure.at > 0 {
+            return None;
+        }
+        let error = failure.error;
+        state.failure = None;
+        drop(state);
+        self.has_failed.send_replace(true);
+        std::thread::sleep(LATE);
+        Some(error)
+    }
+
     fn state(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -140,11 +189,12 @@ impl<T: Medium> Power<T> {
     }
 
     /// A life begins: from here its first write is waited for, and calls are counted.
-    pub fn arm(&self, fuse: Option<Fuse>) {
+    pub fn arm(&self, fuse: Option<Fuse>, failure: Option<Failure>) {
         let mut state = self.state();
-        state.fuse = fuse;
+        (state.fuse, state.failure) = (fuse, failure);
         state.written = state.medium.written();
         self.woken.send_replace(None);
+        self.has_failed.send_replace(false);
     }
 
     /// Resolves when it has been written to in this life, and says when that was first.
@@ -152,6 +202,16 @@ impl<T: Medium> Power<T> {
         // The sender is ours: it cannot be gone.
         let woken = self.woken.subscribe().wait_for(Option::is_some).await.ok().and_then(|woken| *woken);
         woken.unwrap_or_else(Instant::now)
+    }
+
+    /// Resolves when a call has failed in this life.
+    pub async fn failed(&self) {
+        // The sender is ours: it cannot be gone.
+        let _ = self.has_failed.subscribe().wait_for(|failed| *failed).await;
+    }
+
+    pub fn has_failed(&self) -> bool {
+        *self.has_failed.borrow()
     }
 
     pub fn off(&self) {
@@ -207,7 +267,7 @@ mod tests {
     #[test]
     fn the_sync_at_which_it_goes_off_has_not_happened_and_is_never_answered_well() {
         let power = Power::new(Counter(7));
-        power.arm(Some(Fuse::Sync(2)));
+        power.arm(Some(Fuse::Sync(2)), None);
         let woken = || *power.woken.borrow();
         assert_eq!((woken(), power.sync(None, write)), (None, Some(8)));
         assert!(woken().is_some());
@@ -226,7 +286,7 @@ mod tests {
     #[test]
     fn a_fuse_for_one_log_does_not_blow_for_another() {
         let power = Power::new(Counter(0));
-        power.arm(Some(Fuse::SyncOf("rows", 1)));
+        power.arm(Some(Fuse::SyncOf("rows", 1)), None);
         assert_eq!((power.sync(None, write), power.sync(Some("state"), write)), (Some(1), Some(2)));
         let waiting = {
             let power = power.clone();
@@ -241,7 +301,7 @@ mod tests {
     #[test]
     fn the_write_after_which_it_goes_off_has_happened_and_nobody_hears_of_it() {
         let power = Power::new(Counter(0));
-        power.arm(Some(Fuse::Write(2)));
+        power.arm(Some(Fuse::Write(2)), None);
         assert_eq!((power.ask(write), power.ask(|counter| counter.0)), (Some(1), Some(1)));
         let waiting = {
             let power = power.clone();

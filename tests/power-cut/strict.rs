@@ -14,7 +14,7 @@ use fuser::{
 
 use crate::disk::{TTL, attributes};
 use crate::names::{Directory, File, Names, Node, Refusal};
-use crate::power::Power;
+use crate::power::{Call, Power};
 
 /// How large it says it is.
 const SIZE: u64 = 4 << 30;
@@ -38,12 +38,17 @@ impl Strict {
         self.power.ask(question).ok_or(Errno::EIO)?.map_err(errno)
     }
 
+    /// The same with a question that may be the one to fail.
+    fn act<R>(&self, call: Call, question: impl FnOnce(&mut Names) -> Result<R, Refusal>) -> Result<R, Errno> {
+        self.power.fails(call).map_or_else(|| self.ask(question), Err)
+    }
+
     fn about(&self, number: u64) -> Result<FileAttr, Errno> {
         self.ask(|names| names.node(number).map(|node| about(number, node)))
     }
 
     fn make(&self, parent: INodeNo, name: &OsStr, node: Node) -> Result<FileAttr, Errno> {
-        self.ask(|names| {
+        self.act(Call::Make, |names| {
             let number = names.make(parent.0, name, node)?;
             names.node(number).map(|node| about(number, node))
         })
@@ -53,6 +58,10 @@ impl Strict {
     fn sync(&self, number: u64, reply: ReplyEmpty) {
         let at_stake = self.ask(|names| Ok(names.is_fresh(number).then(|| names.path(number))));
         let sync = |path: Vec<String>| {
+            if let Some(errno) = self.power.fails(Call::Sync) {
+                self.ask(|names| names.fail_to_sync(number))?;
+                return Err(errno);
+            }
             // DATA_DIR/LOG/NUMBER/…
             let log = path.get(1).map(String::as_str);
             self.power.sync(log, |names| names.sync(number)).ok_or(Errno::EIO)?.map_err(errno)
@@ -124,7 +133,7 @@ impl Filesystem for Strict {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        match size.map_or(Ok(()), |size| self.ask(|names| names.resize(number.0, size))) {
+        match size.map_or(Ok(()), |size| self.act(Call::Resize, |names| names.resize(number.0, size))) {
             Ok(()) => self.getattr(request, number, handle, reply),
             Err(errno) => reply.error(errno),
         }
@@ -154,11 +163,11 @@ impl Filesystem for Strict {
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        answer(self.ask(|names| names.remove(parent.0, name)), reply);
+        answer(self.act(Call::Remove, |names| names.remove(parent.0, name)), reply);
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        answer(self.ask(|names| names.remove(parent.0, name)), reply);
+        answer(self.act(Call::Remove, |names| names.remove(parent.0, name)), reply);
     }
 
     fn rename(
@@ -171,7 +180,14 @@ impl Filesystem for Strict {
         _flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        answer(self.ask(|names| names.rename((parent.0, name), (new_parent.0, new_name))), reply);
+        answer(self.act(Call::Rename, |names| names.rename((parent.0, name), (new_parent.0, new_name))), reply);
+    }
+
+    fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        match self.act(Call::Open, |_| Ok(())) {
+            Ok(()) => reply.opened(FileHandle(0), FopenFlags::empty()),
+            Err(errno) => reply.error(errno),
+        }
     }
 
     fn read(
@@ -185,7 +201,7 @@ impl Filesystem for Strict {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        match self.ask(|names| names.read(number.0, offset, size as usize).map(<[u8]>::to_vec)) {
+        match self.act(Call::Read, |names| names.read(number.0, offset, size as usize).map(<[u8]>::to_vec)) {
             Ok(bytes) => reply.data(&bytes),
             Err(errno) => reply.error(errno),
         }
@@ -203,7 +219,7 @@ impl Filesystem for Strict {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        match self.ask(|names| names.write(number.0, offset, bytes)) {
+        match self.act(Call::Write, |names| names.write(number.0, offset, bytes)) {
             Ok(()) => reply.written(bytes.len() as u32),
             Err(errno) => reply.error(errno),
         }
@@ -223,7 +239,7 @@ impl Filesystem for Strict {
     }
 
     fn opendir(&self, _: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        let listed = self.ask(|names| {
+        let listed = self.act(Call::Open, |names| {
             let with_kind = |(name, node): (OsString, u64)| Ok((name, node, kind(names.node(node)?)));
             names.list(number.0)?.into_iter().map(with_kind).collect::<Result<Vec<_>, _>>()
         });
@@ -277,7 +293,7 @@ impl Filesystem for Strict {
         if mode != 0 {
             return reply.error(Errno::EOPNOTSUPP);
         }
-        let grown = self.ask(|names| {
+        let grown = self.act(Call::Resize, |names| {
             let end = offset + length;
             if names.node(number.0)?.size() < end { names.resize(number.0, end) } else { Ok(()) }
         });

@@ -70,6 +70,8 @@ impl Store for SledStore {
         for log in LOGS {
             let dir = self.root.join(log);
             make_directory(&dir).map_err(io_error("cannot make", &dir))?;
+            // A life that ended because this failed has left names that may be gone with the power.
+            sync_directory(&dir)?;
             for path in list(&dir)?.iter().filter(|path| path.extension().is_some_and(|end| end == GONE)) {
                 sweep(path);
             }
@@ -229,7 +231,8 @@ pub fn make_directory(dir: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    sync_names(above)
+    // Where it failed, the next start is to find nothing that it would take for durable.
+    sync_names(above).inspect_err(|_| drop(fs::remove_dir(dir)))
 }
 
 pub(super) fn sync_directory(dir: &Path) -> Result<(), StoreError> {

@@ -11,7 +11,8 @@
 //! - a panic inside sled is an error here, while it opens, works and closes.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -126,6 +127,12 @@ impl Generation for SledGeneration {
         self.file.sync_data().map_err(io_error("cannot sync", &self.dir))
     }
 
+    fn renew(&self) -> Result<(), StoreError> {
+        let renewed = in_pieces(&self.file, |at, bytes| self.file.write_all_at(bytes, at));
+        renewed.map_err(io_error("cannot write", &self.dir))?;
+        self.sync()
+    }
+
     fn seal(&self) -> Result<(), StoreError> {
         self.sync()?;
         let blobs = self.dir.join("blobs");
@@ -186,10 +193,20 @@ fn reading<T>(read: Result<T, StoreError>) -> Result<T, StoreError> {
 /// Has the disk give a file back, to the kernel at least. What it fails to give must not come to sled, which takes it for
 /// an end that was torn and clears it away.
 fn read_through(path: &Path) -> io::Result<()> {
-    let mut file = File::open(path)?;
-    let mut buffer = vec![0; 64 << 10];
-    while file.read(&mut buffer)? > 0 {}
-    Ok(())
+    in_pieces(&File::open(path)?, |_, _| Ok(()))
+}
+
+/// Gives a file piece by piece, and where each begins.
+fn in_pieces(file: &File, mut take: impl FnMut(u64, &[u8]) -> io::Result<()>) -> io::Result<()> {
+    let (mut at, mut buffer) = (0, vec![0; 64 << 10]);
+    loop {
+        let read = file.read_at(&mut buffer, at)?;
+        if read == 0 {
+            return Ok(());
+        }
+        take(at, &buffer[..read])?;
+        at += read as u64;
+    }
 }
 
 /// Asks again where the disk fails.

@@ -88,6 +88,11 @@ pub trait Generation: Send + Sync {
     fn append(&self, chunks: &[(u64, Vec<u8>)]) -> Result<(), StoreError>;
     /// Returns once everything appended is on stable storage.
     fn sync(&self) -> Result<(), StoreError>;
+    /// Writes all that can be read once more, and syncs. What a sync failed to write can still be read, and a kernel that
+    /// takes it for written writes it with no later sync.
+    fn renew(&self) -> Result<(), StoreError> {
+        self.sync()
+    }
     /// Syncs for the last time, and looks whether all of it really is where `sync` reaches.
     fn seal(&self) -> Result<(), StoreError> {
         self.sync()
