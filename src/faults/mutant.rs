@@ -17,16 +17,19 @@ pub enum Mutant {
     CheckpointFirst,
     /// The fold's position without the state that belongs to it.
     PositionAlone,
+    /// A start behind a sync that failed which takes what can be read for durable.
+    NoRenewal,
 }
 
 impl Mutant {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::NoFsync,
         Self::AckFirst,
         Self::NoDirectoryFsync,
         Self::CursorsFirst,
         Self::CheckpointFirst,
         Self::PositionAlone,
+        Self::NoRenewal,
     ];
     /// The variable that says which one lives.
     pub const VARIABLE: &str = "TIDEGATE_MUTANT";
@@ -40,6 +43,7 @@ impl Mutant {
             Self::CursorsFirst => "cursors-first",
             Self::CheckpointFirst => "checkpoint-first",
             Self::PositionAlone => "position-alone",
+            Self::NoRenewal => "no-renewal",
         }
     }
 

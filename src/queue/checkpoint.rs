@@ -165,6 +165,7 @@ impl Checkpoints {
             entries.push(Entry::State(piece.into()));
             if weight >= GROUP_BYTES {
                 bytes += self.log.append(epoch, stamp.clone(), std::mem::take(&mut entries))?.bytes;
+                self.log.persist()?;
                 weight = 0;
             }
         }

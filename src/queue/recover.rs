@@ -9,9 +9,8 @@
 //! | void chunks, rot, or the newest cannot be read | the appender begins a new one, behind what is known to have been durable |
 //! | the newest without head and chunks | its making was cut short: it goes |
 //!
-//! Invariant: what is taken for the end is on stable storage before anyone hears of it. A process that was killed may have
-//! left a group that is whole but was never synced; one that ended because a sync failed has left what can be read, and
-//! what no other sync will write. So a generation of which anything is not known to have been durable is written once more.
+//! Invariant: what is taken for the end is on stable storage before anyone hears of it. A process that was killed
+//! may have left a group that is whole but was never synced.
 
 use std::sync::Arc;
 
@@ -44,7 +43,7 @@ impl Tail {
         for number in numbers.into_iter().rev() {
             match log.find(number)? {
                 Found::Whole(generation, head) => {
-                    tail = Self { newest, ..Self::of(number, generation, head.begin, durable)? };
+                    tail = Self { newest, ..Self::of(number, generation, head.begin)? };
                     break;
                 }
                 Found::Empty if number == newest => half_made = Some(number),
@@ -84,7 +83,7 @@ impl Tail {
     }
 
     /// Reads a generation through, to the end of its last whole group.
-    fn of(number: u32, generation: Arc<dyn Generation>, begin: Place, durable: Place) -> Result<Self, StoreError> {
+    fn of(number: u32, generation: Arc<dyn Generation>, begin: Place) -> Result<Self, StoreError> {
         let (mut end, mut epoch) = (begin, 0);
         let mut seal = Seal::empty(number);
         let (mut clean, mut at) = (true, begin.chunk);
@@ -109,9 +108,7 @@ impl Tail {
             epoch = header.epoch;
             seal.add(&group, chunks, at - 1);
         }
-        // Of the head it is known by the groups behind it alone.
-        let is_known = begin < end && end <= durable;
-        if is_known { generation.sync() } else { generation.renew() }?;
+        generation.sync()?;
         // Behind void chunks too: a number is never given twice.
         end.chunk = end.chunk.max(at);
         Ok(Self { clean: clean.then_some((generation, seal)), end, newest: number, epoch })

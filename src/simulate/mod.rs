@@ -225,7 +225,10 @@ impl Run {
             }
             self.take().await?;
             self.gateway.look();
-            if let Some(ended) = self.gateway.ended()? {
+            // It may have ended as it should, sooner than we were told.
+            if let Some(ended) = self.gateway.ended()?
+                && (ended.code().is_none() || !ground.allows(ended))
+            {
                 return Ok(Some(by_itself(ended)));
             }
             let progress = self.progress(sending);

@@ -1,5 +1,5 @@
-//! Calls to the disk that fail, one in each life, with EIO or ENOSPC. The process ends by itself, with an error, or goes on;
-//! then the power is cut. Or it stays on, and is cut under the next life, which was undisturbed: what a failed sync left
+//! Calls to the disk that fail, one a life, with EIO or ENOSPC. The process ends by itself, with an error, or goes on; then
+//! the power is cut. Or it stays on and is cut under a later life, undisturbed as every third is: what a failed sync left
 //! behind can be read by then and is not on the disk, and no later sync brings it there.
 //!
 //! Whatever it is, nothing acknowledged is lost, nothing is taken for damaged, and the next start goes on by itself. On
@@ -13,13 +13,14 @@ use crate::machine::{Cut, Tally, When};
 use crate::mount::{Mount, StrictFiles};
 use crate::place::Place;
 use crate::power::{Call, Failure};
-use crate::verdict;
 
 /// In a full round.
-const LIVES: u64 = 14;
+const LIVES: u64 = 15;
 /// With how many a life of two seconds surely makes.
-const CALLS: [(Call, u64); 8] = [
+const CALLS: [(Call, u64); 10] = [
     (Call::Sync, 120),
+    (Call::Sync, 30),
+    (Call::Sync, 8),
     (Call::Write, 300),
     (Call::Read, 10),
     (Call::Open, 60),
@@ -39,7 +40,7 @@ pub async fn run(lives: u64, seed: u64) -> anyhow::Result<bool> {
         let mut random = fastrand::Rng::with_seed(seed);
         let asked = LIVES.min(lives - sum.cuts);
         let drawn = (0..asked).map(|number| draw(&mut random, number)).collect();
-        let round = live::round_of(&StrictFiles, seed, drawn, random, None, live::THROTTLE_MOST, place.path()).await?;
+        let round = live::round(&StrictFiles, seed, drawn, random, None, live::THROTTLE_MOST, place.path()).await?;
         let Tally { cuts, failures, ended, .. } = round.tally;
         println!(
             "seed {seed:>5}  {cuts} lives, {failures} with a call that failed, {ended} ended by it; {} readings and {} rows \
@@ -60,7 +61,7 @@ pub async fn run(lives: u64, seed: u64) -> anyhow::Result<bool> {
         sum.ended += ended;
         lost += round.lost();
         wrong += round.report.windows.wrong;
-        failed_starts += u64::from(verdict::has_failed_start(&round.report));
+        failed_starts += u64::from(round.has_failed_start());
     }
     let line = json!({
         "mode": "errors", "seeds": seeds, "done": sum.cuts, "failures": sum.failures, "ended": sum.ended, "lost": lost,
@@ -72,7 +73,7 @@ pub async fn run(lives: u64, seed: u64) -> anyhow::Result<bool> {
 }
 
 /// A life with a call that fails, or every third time one behind it, whose end is a power cut.
-fn draw(random: &mut fastrand::Rng, number: u64) -> Cut {
+pub fn draw(random: &mut fastrand::Rng, number: u64) -> Cut {
     let cut = live::draw(random, false, StrictFiles::KNOWS_LOGS);
     if number % 3 == 2 {
         return cut;

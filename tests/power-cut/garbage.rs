@@ -34,7 +34,7 @@ pub async fn run(cuts: u64, seed: u64) -> anyhow::Result<bool> {
             Cut { spoilt: Some(block), ..live::draw(&mut random, number == 0, StrictFiles::KNOWS_LOGS) }
         });
         let drawn = drawn.collect();
-        let round = live::round_of(&StrictFiles, seed, drawn, random, None, live::THROTTLE, place.path()).await?;
+        let round = live::round(&StrictFiles, seed, drawn, random, None, live::THROTTLE, place.path()).await?;
         let Report { delivered, gaps: told, .. } = &round.report;
         let untold = verdict::untold(&round.report);
         let is_unjudged = verdict::is_unjudged(&round.report);

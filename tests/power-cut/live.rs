@@ -28,8 +28,10 @@ const CUTS: u64 = 14;
 const DURATION: Duration = Duration::from_secs(8);
 const SENSORS: usize = 10;
 const RATE: f64 = 20.0;
-/// So small that generations are made, sealed and removed all the time.
+/// So small that generations are made, sealed and removed all the time; in the third of the rounds as large as they are by
+/// themselves, so that sled has several segments in each, and uses them again.
 pub const GENERATION: u64 = 50_000;
+const GENERATION_WHOLE: u64 = 5 << 19;
 /// Records that wait for their next try are on the road when the power goes.
 pub const THROTTLE: f64 = 0.3;
 /// For what goes wrong there alone, most are; and most readings wait in the queue, where they can be lost.
@@ -112,7 +114,9 @@ async fn rounds<M: Mount>(mount: &M, on: Ground, cuts: u64, seed: u64, place: &P
     while sum.cuts < cuts {
         let seed = seed + seeds.len() as u64;
         let asked = CUTS.min(cuts - sum.cuts);
-        let round = round(mount, seed, asked, None, place.path()).await?;
+        let mut random = fastrand::Rng::with_seed(seed);
+        let cuts = (0..asked).map(|number| draw(&mut random, number == 0, M::KNOWS_LOGS)).collect();
+        let round = round(mount, seed, cuts, random, None, THROTTLE, place.path()).await?;
         println!("{round}");
         if !round.is_ok() {
             println!("  again: tests/power-cut/run live --on {on} --cuts {asked} --seed {seed}");
@@ -146,22 +150,8 @@ async fn rounds<M: Mount>(mount: &M, on: Ground, cuts: u64, seed: u64, place: &P
     Ok(failed.is_empty() && at_stake)
 }
 
-/// One life of a data directory, of a gateway that is sound or a mutant.
+/// One life of a data directory, of a gateway that is sound or a mutant, with so much of its road failing.
 pub async fn round<M: Mount>(
-    mount: &M,
-    seed: u64,
-    cuts: u64,
-    mutant: Option<Mutant>,
-    place: &Path,
-) -> anyhow::Result<Round> {
-    let mut random = fastrand::Rng::with_seed(seed);
-    let cuts = (0..cuts).map(|number| draw(&mut random, number == 0, M::KNOWS_LOGS)).collect();
-    let throttle = if mutant == Some(Mutant::CursorsFirst) { THROTTLE_MOST } else { THROTTLE };
-    round_of(mount, seed, cuts, random, mutant, throttle, place).await
-}
-
-/// The same with cuts of one's own, and with so many records that are sent again.
-pub async fn round_of<M: Mount>(
     mount: &M,
     seed: u64,
     cuts: Vec<Cut>,
@@ -216,7 +206,7 @@ pub fn settings(
         endpoint: None,
         dir,
         wires: Wires { dir: wires, serial: 1, modbus: 0, poll: Duration::from_secs(1) },
-        env: environment(mutant),
+        env: environment(mutant, if seed.is_multiple_of(3) { GENERATION_WHOLE } else { GENERATION }),
     })
 }
 
@@ -225,8 +215,8 @@ pub fn write_config(path: &Path) -> std::io::Result<()> {
 }
 
 /// What the gateway finds in its environment.
-pub fn environment(mutant: Option<Mutant>) -> Vec<(String, String)> {
-    let generation = (GENERATION_BYTES.to_owned(), GENERATION.to_string());
+pub fn environment(mutant: Option<Mutant>, generation: u64) -> Vec<(String, String)> {
+    let generation = (GENERATION_BYTES.to_owned(), generation.to_string());
     let mutant = mutant.map(|mutant| (Mutant::VARIABLE.to_owned(), mutant.name().to_owned()));
     [generation].into_iter().chain(mutant).collect()
 }

@@ -1,4 +1,5 @@
-//! A machine whose power is cut: ground for a simulated gateway that loses what was not synced.
+//! A machine whose power is cut: ground for a simulated gateway that loses what was not synced. Or a call to its disk fails
+//! first, and the power may stay on.
 //!
 //! ```text
 //!   power off ─▶ the disk answers nothing ─▶ SIGKILL ─▶ what waits fails ─▶ unmounted ─▶ survivors drawn ─▶ mounted
@@ -28,7 +29,8 @@ use crate::power::{Failure, Fuse, Medium, Power};
 const LONGEST_LIFE: Duration = Duration::from_secs(2);
 
 /// A process that has not ended by then goes on in spite of the call that failed.
-const GOES_ON: Duration = Duration::from_millis(700);
+/// sled's own hang is over after two seconds.
+const GOES_ON: Duration = Duration::from_millis(2_500);
 
 /// One power cut to come.
 #[derive(Clone, Copy, Debug)]
@@ -161,9 +163,7 @@ impl<M: Mount> Ground for Machine<'_, M> {
 
     async fn cut(&mut self, process: &mut Child) -> anyhow::Result<ExitStatus> {
         let cut = self.to_come.pop_front().context("no cut was to come")?;
-        self.has_failed = self.power.has_failed();
-        if self.has_failed {
-            self.tally.failures += 1;
+        if self.power.has_failed() {
             let ended = tokio::time::timeout(GOES_ON, process.wait()).await;
             self.tally.ended += u64::from(ended.is_ok());
         }
@@ -174,22 +174,27 @@ impl<M: Mount> Ground for Machine<'_, M> {
         if process.try_wait()?.is_none() {
             process.start_kill().context("the gateway cannot be killed")?;
         }
+        if !cut.stays_on {
+            self.power.tear_down();
+        }
+        let ended = process.wait().await?;
+        // Or it failed as the process was about to be killed, which then may have ended by either.
+        self.has_failed = self.power.has_failed();
+        self.tally.failures += u64::from(self.has_failed);
         if cut.stays_on {
-            let ended = process.wait().await?;
             self.tally.cuts += 1;
             self.born = Instant::now();
             self.arm();
             return Ok(ended);
         }
-        self.power.tear_down();
-        let ended = process.wait().await?;
         tokio::task::block_in_place(|| self.rebuild(cut))?;
         Ok(ended)
     }
 
     /// An error is a reason to end with one.
     fn allows(&self, ended: ExitStatus) -> bool {
-        ended.signal() == Some(Signal::KILL.as_raw()) || self.has_failed && ended.code() == Some(1)
+        let has_failed = self.has_failed || self.power.has_failed();
+        ended.signal() == Some(Signal::KILL.as_raw()) || has_failed && ended.code() == Some(1)
     }
 }
 

@@ -82,7 +82,7 @@ enum Mode {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
-    /// One call to the disk fails in each life, with EIO or ENOSPC; the power is cut behind it, or behind the next life
+    /// In two lives of three a call to the disk fails, with EIO or ENOSPC; the power is cut behind it, or behind a later life
     Errors {
         #[arg(long, default_value_t = 40)]
         lives: u64,

@@ -1,16 +1,15 @@
 //! The rig against gateways that are wrong on purpose: one that it does not find out shows that it finds nothing.
 
-use std::path::Path;
-
+use fuser::Errno;
 use serde_json::json;
 use tidegate::faults::Mutant;
 
 use crate::Ground;
 use crate::live::{self, Round};
 use crate::machine::{Cut, When};
-use crate::mount::{Ext4, Mount, StrictFiles};
+use crate::mount::{Ext4, StrictFiles};
 use crate::place::Place;
-use crate::power::Fuse;
+use crate::power::{Call, Failure, Fuse};
 use crate::replay;
 
 /// Rounds until one is given up as not found out.
@@ -18,6 +17,8 @@ const ROUNDS: u64 = 8;
 const CUTS: u64 = 12;
 /// Syncs in `rows` of which one is a fold's: those before are of the start.
 const IN_MID_FOLD: std::ops::RangeInclusive<u64> = 3..=5;
+/// Of commits, behind those of the start.
+const FAILING_SYNC: std::ops::RangeInclusive<u64> = 20..=100;
 
 /// Those that acknowledge what is not kept.
 const REPLAYED: [Mutant; 2] = [Mutant::NoFsync, Mutant::AckFirst];
@@ -25,7 +26,7 @@ const REPLAYED: [Mutant; 2] = [Mutant::NoFsync, Mutant::AckFirst];
 /// Where a mutant shows. ext4 brings all names along with the fsync of any file, and so hides one.
 fn ground(mutant: Mutant) -> Ground {
     match mutant {
-        Mutant::NoDirectoryFsync | Mutant::CheckpointFirst => Ground::Strict,
+        Mutant::NoDirectoryFsync | Mutant::CheckpointFirst | Mutant::NoRenewal => Ground::Strict,
         _ => Ground::Ext4,
     }
 }
@@ -37,15 +38,28 @@ fn shows(mutant: Mutant, round: &Round) -> bool {
     is_missing || mutant == Mutant::NoDirectoryFsync && round.has_failed_start()
 }
 
-/// A round with every cut between a checkpoint and its rows, which others come to now and then.
-async fn in_mid_fold(seed: u64, mutant: Mutant, place: &Path) -> anyhow::Result<Round> {
-    let mut random = fastrand::Rng::with_seed(seed);
+/// How much of the road fails, and where the cuts fall: drawn as for a sound gateway, or where that comes to what is wrong
+/// now and then only, aimed at it.
+fn aimed_at(mutant: Mutant, random: &mut fastrand::Rng) -> (f64, Vec<Cut>) {
     let cuts = (0..CUTS).map(|number| {
-        let cut = live::draw(&mut random, number == 0, StrictFiles::KNOWS_LOGS);
-        Cut { when: When::At(Fuse::SyncOf("rows", random.u64(IN_MID_FOLD))), keep: 0.0, ..cut }
+        let cut = live::draw(random, number == 0, ground(mutant) == Ground::Strict);
+        match mutant {
+            Mutant::CheckpointFirst => {
+                Cut { when: When::At(Fuse::SyncOf("rows", random.u64(IN_MID_FOLD))), keep: 0.0, ..cut }
+            }
+            // Every other life begins behind a sync that failed.
+            Mutant::NoRenewal if number % 2 == 0 => {
+                let failure = Failure { call: Call::Sync, at: random.u64(FAILING_SYNC), error: Errno::EIO };
+                Cut { when: When::Fails(failure), stays_on: true, ..cut }
+            }
+            _ => cut,
+        }
     });
     let cuts = cuts.collect();
-    live::round_of(&StrictFiles, seed, cuts, random, Some(mutant), live::THROTTLE, place).await
+    (
+        if matches!(mutant, Mutant::CursorsFirst | Mutant::NoRenewal) { live::THROTTLE_MOST } else { live::THROTTLE },
+        cuts,
+    )
 }
 
 /// Runs each until it is found out. Says whether all were.
@@ -57,10 +71,12 @@ pub async fn run(seed: u64) -> anyhow::Result<bool> {
         let on = ground(mutant);
         let mut found = None;
         for seed in seed..seed + ROUNDS {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let (throttle, cuts) = aimed_at(mutant, &mut random);
+            let (wrong, place) = (Some(mutant), place.path());
             let round = match on {
-                _ if mutant == Mutant::CheckpointFirst => in_mid_fold(seed, mutant, place.path()).await?,
-                Ground::Ext4 => live::round(&ext4, seed, CUTS, Some(mutant), place.path()).await?,
-                Ground::Strict => live::round(&StrictFiles, seed, CUTS, Some(mutant), place.path()).await?,
+                Ground::Ext4 => live::round(&ext4, seed, cuts, random, wrong, throttle, place).await?,
+                Ground::Strict => live::round(&StrictFiles, seed, cuts, random, wrong, throttle, place).await?,
             };
             if shows(mutant, &round) {
                 found = Some(round);

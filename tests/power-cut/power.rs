@@ -9,6 +9,8 @@
 //! while it is off every question waits. Once the process that asked has its SIGKILL, nobody is left to hear an answer,
 //! and all that wait are given an error, so that the kernel lets go of the dead.
 //!
+//! While it is on, one call may be told that it failed; it has not happened then.
+//!
 //! Invariant: after the power went off nothing changes on the medium, and no sync that was not answered before is.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -158,7 +160,7 @@ impl<T: Medium> Power<T> {
 
     /// Whether this call is the one to fail, and how. Errors come late, as from a disk that has tried again.
     pub fn fails(&self, call: Call) -> Option<Errno> {
-        let mut state = self.state();
+        let mut state = self.supplied();
         let failure = state.failure.as_mut().filter(|failure| failure.call == call)?;
         failure.at -= 1;
         if failure.at > 0 {
@@ -183,7 +185,7 @@ impl<T: Medium> Power<T> {
 
     fn turn(&self, state: &mut State<T>, supply: Supply) {
         state.supply = supply;
-        state.fuse = None;
+        (state.fuse, state.failure) = (None, None);
         self.is_on.send_replace(supply == Supply::On);
         self.turned.notify_all();
     }

@@ -91,7 +91,7 @@ async fn record(ext4: &Ext4, mutant: Option<Mutant>, place: &Path) -> anyhow::Re
         config: Some(config),
         recorded: false,
         wires: Wires { dir: place.to_owned(), serial: 0, modbus: 0, poll: Duration::from_secs(1) },
-        env: live::environment(mutant),
+        env: live::environment(mutant, live::GENERATION),
     })?;
     let mut client = Client::accept(&listener).await?;
     for n in 0..MESSAGES {

@@ -4,7 +4,9 @@
 //! with `fdatasync` on a handle of our own, and only then is anything durable.
 //!
 //! Invariants:
-//! - keys are appended, never overwritten and never deleted, which keeps clear of sled's reuse of segments;
+//! - keys are appended, never overwritten and never deleted. sled writes their leaves anew all the same, and uses the
+//!   segments of the old ones again: so there is one batch between two syncs, and what one failed to write is written once
+//!   more before sled opens it (see [`renew`]);
 //! - settings and names of a generation are durable before its head is;
 //! - a value is at most [`VALUE_MAX`], so that a leaf of 17 of them stays below a quarter of a segment and sled
 //!   never puts one into `blobs/`, which it does not sync;
@@ -18,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::directory::sync_directory;
+use super::directory::{sync_directory, sync_names};
 use super::guard::{flush, guard};
 use super::{Generation, StoreError, io_error};
 #[cfg(feature = "faults")]
@@ -127,12 +129,6 @@ impl Generation for SledGeneration {
         self.file.sync_data().map_err(io_error("cannot sync", &self.dir))
     }
 
-    fn renew(&self) -> Result<(), StoreError> {
-        let renewed = in_pieces(&self.file, |at, bytes| self.file.write_all_at(bytes, at));
-        renewed.map_err(io_error("cannot write", &self.dir))?;
-        self.sync()
-    }
-
     fn seal(&self) -> Result<(), StoreError> {
         self.sync()?;
         let blobs = self.dir.join("blobs");
@@ -194,6 +190,25 @@ fn reading<T>(read: Result<T, StoreError>) -> Result<T, StoreError> {
 /// an end that was torn and clears it away.
 fn read_through(path: &Path) -> io::Result<()> {
     in_pieces(&File::open(path)?, |_, _| Ok(()))
+}
+
+/// Writes the database in this directory once more, as it can be read, before sled sees it. Where the disk does not take it
+/// back in its place, which needs no room, it gets another.
+pub(super) fn renew(dir: &Path) -> io::Result<()> {
+    let path = dir.join("db");
+    let file = match File::options().read(true).write(true).open(&path) {
+        // Its making was cut short.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        open => open?,
+    };
+    let in_place = in_pieces(&file, |at, bytes| file.write_all_at(bytes, at)).and_then(|()| file.sync_data());
+    in_place.or_else(|_| {
+        let beside = dir.join("db.new");
+        fs::copy(&path, &beside)?;
+        File::open(&beside)?.sync_all()?;
+        fs::rename(&beside, &path)?;
+        sync_names(dir)
+    })
 }
 
 /// Gives a file piece by piece, and where each begins.

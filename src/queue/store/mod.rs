@@ -56,8 +56,8 @@ pub struct Disk {
 
 /// Where a data directory lives: a real one, or one in memory that forgets what was not synced.
 pub trait Store: Send + Sync {
-    /// Makes the directory ready for a gateway: frees the ballast where the disk is full, and finishes what a
-    /// crash cut short.
+    /// Makes the directory ready for a gateway: frees the ballast where the disk is full, finishes what a crash cut short,
+    /// and makes durable what can be read.
     fn prepare(&self) -> Result<(), StoreError>;
     /// The numbers of the generations of a log, rising.
     fn generations(&self, log: &str) -> Result<Vec<u32>, StoreError>;
@@ -88,11 +88,6 @@ pub trait Generation: Send + Sync {
     fn append(&self, chunks: &[(u64, Vec<u8>)]) -> Result<(), StoreError>;
     /// Returns once everything appended is on stable storage.
     fn sync(&self) -> Result<(), StoreError>;
-    /// Writes all that can be read once more, and syncs. What a sync failed to write can still be read, and a kernel that
-    /// takes it for written writes it with no later sync.
-    fn renew(&self) -> Result<(), StoreError> {
-        self.sync()
-    }
     /// Syncs for the last time, and looks whether all of it really is where `sync` reaches.
     fn seal(&self) -> Result<(), StoreError> {
         self.sync()

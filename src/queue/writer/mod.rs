@@ -285,9 +285,9 @@ impl Writer {
                 break;
             }
             bytes += self.appenders.rows.append(epoch, stamp.clone(), entries)?.bytes;
+            self.persist_rows()?;
         }
         if bytes > 0 {
-            self.persist_rows()?;
             Point::RowsSynced.reached();
         }
         let rows_end = self.appenders.rows.next();
