@@ -1,12 +1,14 @@
 //! The files that hold a data directory together, and what a start makes of them.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use tidegate::clock::boot_id;
 use tidegate::queue::files::{OLDEST, VERSION};
-use tidegate::queue::{Appenders, Lock, OpenError, Queue, SledStore, Store, StoreError};
+use tidegate::queue::{Appenders, LOGS, Lock, OpenError, Queue, SledStore, Store, StoreError};
 
 use super::{at_second, entry, golden, noise, stamp, told};
 use crate::support::TempDir;
@@ -205,6 +207,31 @@ fn the_ballast_is_real_room_and_stays_while_the_disk_has_some() {
     fs::write(dir.path.join("ballast"), "").unwrap();
     store.take_ballast().unwrap();
     assert!(store.used(None).unwrap() - before >= 6 << 20, "an empty one is taken for a full one");
+}
+
+/// What a sync has failed to write can be read as long as the machine is up, and no other sync writes it.
+#[test]
+fn a_start_writes_once_more_what_a_life_on_this_boot_may_have_left_unwritten() {
+    let dir = TempDir::new("queue-boot");
+    drop(open(&dir, 64 << 20));
+    let newest = |log: &str| dir.path.join(format!("{log}/000001/db"));
+    let long_ago = SystemTime::UNIX_EPOCH;
+    let is_written = |boot: Option<&str>| {
+        match boot {
+            Some(boot) => fs::write(dir.path.join("boot"), boot).unwrap(),
+            None => fs::remove_file(dir.path.join("boot")).unwrap(),
+        }
+        let age = |log| File::options().write(true).open(newest(log)).unwrap().set_modified(long_ago).unwrap();
+        LOGS.into_iter().for_each(age);
+        let before = LOGS.map(|log| fs::read(newest(log)).unwrap());
+        SledStore::open(&dir.path).unwrap().prepare().unwrap();
+        assert_eq!(LOGS.map(|log| fs::read(newest(log)).unwrap()), before);
+        assert_eq!(fs::read_to_string(dir.path.join("boot")).unwrap(), boot_id());
+        LOGS.map(|log| fs::metadata(newest(log)).unwrap().modified().unwrap() > long_ago)
+    };
+    assert_eq!(is_written(Some(&boot_id())), [true; 5]);
+    assert_eq!(is_written(Some("00000000-0000-4000-8000-000000000000")), [false; 5]);
+    assert_eq!((is_written(Some("0000")), is_written(None)), ([true; 5], [true; 5]));
 }
 
 #[test]
