@@ -56,10 +56,8 @@ fn aimed_at(mutant: Mutant, random: &mut fastrand::Rng) -> (f64, Vec<Cut>) {
         }
     });
     let cuts = cuts.collect();
-    (
-        if matches!(mutant, Mutant::CursorsFirst | Mutant::NoRenewal) { live::THROTTLE_MOST } else { live::THROTTLE },
-        cuts,
-    )
+    let on_the_road = matches!(mutant, Mutant::CursorsFirst | Mutant::NoRenewal);
+    (if on_the_road { live::THROTTLE_MOST } else { live::THROTTLE }, cuts)
 }
 
 /// Runs each until it is found out. Says whether all were.

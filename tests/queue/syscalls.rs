@@ -253,11 +253,36 @@ fn read(log: &tidegate::queue::Log) -> (Vec<String>, u64) {
     }
 }
 
+fn has_strace() -> bool {
+    let is_there = Command::new("strace").arg("-V").output().is_ok();
+    assert!(is_there || std::env::var_os("CI").is_none(), "strace is missing; `bash tests/run` installs it");
+    if !is_there {
+        eprintln!("SKIPPED: no strace; `bash tests/run` installs it");
+    }
+    is_there
+}
+
+/// A start writes once more what it can read; what it cannot is no reason not to start.
+#[test]
+fn what_the_disk_never_gives_back_is_put_aside_and_service_goes_on() {
+    if !has_strace() {
+        return;
+    }
+    let dir = TempDir::new("queue-unread");
+    let place = dir.path.join("life");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(life(&place, drop)).unwrap();
+    let newest = fs::read_dir(place.join("readings")).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+    let words = ["-P", newest.join("db").to_str().unwrap(), "-e", "inject=pread64,read:error=EIO"].map(str::to_owned);
+    let (said, trace) = lived(&place, "pread64,read", &words);
+    assert!(trace.contains("(INJECTED)") && said.contains("kept") && !said.contains("ended"), "{said}");
+    let aside = format!("readings-{}", newest.file_name().unwrap().to_str().unwrap());
+    assert!(place.join("damaged").join(aside).exists() && !newest.exists());
+}
+
 #[test]
 fn whatever_system_call_fails_nothing_acknowledged_is_lost() {
-    if Command::new("strace").arg("-V").output().is_err() {
-        assert!(std::env::var_os("CI").is_none(), "strace is missing; `bash tests/run` installs it");
-        eprintln!("SKIPPED: no strace; `bash tests/run` installs it");
+    if !has_strace() {
         return;
     }
     let dir = TempDir::new("queue-syscalls");

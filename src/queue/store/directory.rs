@@ -95,8 +95,7 @@ impl Store for SledStore {
             // A life that ended before this, or because it failed, has left names that may be gone with the power.
             sync_directory(&dir)?;
             if is_same_boot && let Some(newest) = self.generations(log)?.pop() {
-                let dir = self.directory(log, newest);
-                renew(&dir).map_err(io_error("cannot write once more what can be read in", &dir))?;
+                renew(&self.directory(log, newest))?;
             }
             for path in list(&dir)?.iter().filter(|path| path.extension().is_some_and(|end| end == GONE)) {
                 sweep(path);

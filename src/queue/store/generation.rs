@@ -194,21 +194,25 @@ fn read_through(path: &Path) -> io::Result<()> {
 
 /// Writes the database in this directory once more, as it can be read, before sled sees it. Where the disk does not take it
 /// back in its place, which needs no room, it gets another.
-pub(super) fn renew(dir: &Path) -> io::Result<()> {
+pub(super) fn renew(dir: &Path) -> Result<(), StoreError> {
     let path = dir.join("db");
-    let file = match File::options().read(true).write(true).open(&path) {
-        // Its making was cut short.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        open => open?,
+    // One that cannot be read is put aside as it is opened; one that is not there was never made.
+    if patiently(|| read_through(&path).map_err(io_error("cannot read", &path))).is_err() {
+        return Ok(());
+    }
+    let in_place = || {
+        let file = File::options().read(true).write(true).open(&path)?;
+        in_pieces(&file, |at, bytes| file.write_all_at(bytes, at))?;
+        file.sync_data()
     };
-    let in_place = in_pieces(&file, |at, bytes| file.write_all_at(bytes, at)).and_then(|()| file.sync_data());
-    in_place.or_else(|_| {
+    let elsewhere = |_| {
         let beside = dir.join("db.new");
         fs::copy(&path, &beside)?;
         File::open(&beside)?.sync_all()?;
         fs::rename(&beside, &path)?;
         sync_names(dir)
-    })
+    };
+    in_place().or_else(elsewhere).map_err(io_error("cannot write once more what can be read in", &path))
 }
 
 /// Gives a file piece by piece, and where each begins.
