@@ -17,7 +17,7 @@ pub enum Mutant {
     CheckpointFirst,
     /// The fold's position without the state that belongs to it.
     PositionAlone,
-    /// A start behind a sync that failed which takes what can be read for durable.
+    /// A start that takes what can be read for durable, behind a sync that failed.
     NoRenewal,
 }
 

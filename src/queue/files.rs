@@ -9,7 +9,6 @@
 //! | `cursors` | how far each lane has been delivered |
 //! | `purged` | how far the dead letters have been thrown away |
 //! | `ballast` | nothing: room for a start on a full disk |
-//! | `boot` | which boot of the machine used the directory last, as text |
 //!
 //! Those that are not for people are CBOR followed by its CRC32C.
 

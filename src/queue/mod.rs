@@ -1,7 +1,7 @@
 //! The queue: five logs in one data directory, and the one writer.
 //!
 //! ```text
-//! data_dir/  LOCK  VERSION  identity  mark  cursors  purged  ballast  boot
+//! data_dir/  LOCK  VERSION  identity  mark  cursors  purged  ballast
 //!            readings/NNNNNN/   what arrived
 //!            rows/NNNNNN/       what windows closed with
 //!            state/NNNNNN/      checkpoints of the fold

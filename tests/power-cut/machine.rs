@@ -144,6 +144,7 @@ impl<'a, M: Mount> Machine<'a, M> {
 
 impl<M: Mount> Ground for Machine<'_, M> {
     async fn strike(&mut self) {
+        self.has_failed = false;
         let Some(cut) = self.to_come.front() else { return std::future::pending().await };
         let after = match cut.when {
             When::After(after) => after,

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tidegate::clock::boot_id;
 use tidegate::queue::files::{OLDEST, VERSION};
 use tidegate::queue::{Appenders, LOGS, Lock, OpenError, Queue, SledStore, Store, StoreError};
 
@@ -211,27 +210,27 @@ fn the_ballast_is_real_room_and_stays_while_the_disk_has_some() {
 
 /// What a sync has failed to write can be read as long as the machine is up, and no other sync writes it.
 #[test]
-fn a_start_writes_once_more_what_a_life_on_this_boot_may_have_left_unwritten() {
-    let dir = TempDir::new("queue-boot");
-    drop(open(&dir, 64 << 20));
-    let newest = |log: &str| dir.path.join(format!("{log}/000001/db"));
-    let long_ago = SystemTime::UNIX_EPOCH;
-    let is_written = |boot: Option<&str>| {
-        match boot {
-            Some(boot) => fs::write(dir.path.join("boot"), boot).unwrap(),
-            None => fs::remove_file(dir.path.join("boot")).unwrap(),
-        }
-        let age = |log| File::options().write(true).open(newest(log)).unwrap().set_modified(long_ago).unwrap();
-        LOGS.into_iter().for_each(age);
-        let before = LOGS.map(|log| fs::read(newest(log)).unwrap());
-        SledStore::open(&dir.path).unwrap().prepare().unwrap();
-        assert_eq!(LOGS.map(|log| fs::read(newest(log)).unwrap()), before);
-        assert_eq!(fs::read_to_string(dir.path.join("boot")).unwrap(), boot_id());
-        LOGS.map(|log| fs::metadata(newest(log)).unwrap().modified().unwrap() > long_ago)
-    };
-    assert_eq!(is_written(Some(&boot_id())), [true; 5]);
-    assert_eq!(is_written(Some("00000000-0000-4000-8000-000000000000")), [false; 5]);
-    assert_eq!((is_written(Some("0000")), is_written(None)), ([true; 5], [true; 5]));
+fn a_start_writes_once_more_what_a_life_before_may_have_left_unwritten() {
+    let dir = TempDir::new("queue-renewed");
+    let (store, queue, mut appenders) = open(&dir, 64 << 20);
+    commit(&mut appenders, "kept");
+    drop((store, queue, appenders));
+    let newest = LOGS.map(|log| dir.path.join(format!("{log}/000001/db")));
+    // sled closes in the background.
+    for db in &newest {
+        File::open(db).unwrap().lock().unwrap();
+    }
+    let before = newest.each_ref().map(|db| fs::read(db).unwrap());
+    let age = |db| File::options().write(true).open(db).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    newest.iter().for_each(age);
+    fs::write(dir.path.join("readings/000001/db.new"), "cut short").unwrap();
+    SledStore::open(&dir.path).unwrap().prepare().unwrap();
+    assert_eq!(newest.each_ref().map(|db| fs::read(db).unwrap()), before);
+    let changed = newest.each_ref().map(|db| fs::metadata(db).unwrap().modified().unwrap());
+    assert!(changed.iter().all(|changed| *changed > SystemTime::UNIX_EPOCH), "{changed:?}");
+    assert!(!dir.path.join("readings/000001/db.new").exists());
+    let (_, queue, _) = open(&dir, 64 << 20);
+    assert_eq!(told(&queue.readings, 0), [(0, Some((1, "kept".to_owned())))]);
 }
 
 #[test]

@@ -134,7 +134,7 @@ impl Call<'_> {
 
     /// Whether it made a database durable in a file of its own.
     fn is_whole_elsewhere(&self) -> bool {
-        self.is("fsync") && self.text.contains("/db.new>") && self.text.trim_end().ends_with("= 0")
+        self.is("fdatasync") && self.text.contains("/db.new>") && self.text.trim_end().ends_with("= 0")
     }
 }
 
@@ -148,7 +148,7 @@ fn calls(trace: &str) -> impl Iterator<Item = Call<'_>> {
 fn lived(place: &Path, call: &str, words: &[String]) -> (String, String) {
     let trace = place.with_extension("trace");
     let mut command = Command::new("strace");
-    command.args(["-f", "-qq", "-y", "-s", "300", "--seccomp-bpf", "-e", &format!("trace={call},fsync,write")]);
+    command.args(["-f", "-qq", "-y", "-s", "300", "--seccomp-bpf", "-e", &format!("trace={call},fdatasync,write")]);
     command.args(words).arg("-o").arg(&trace).arg(std::env::current_exe().unwrap());
     command.args(["--ignored", "--exact", "--nocapture", "queue::syscalls::the_process_that_suffers"]);
     // With cargo's list of places for libraries it would be looked for in a hundred, each by calls of these kinds.

@@ -16,7 +16,7 @@ use serde_json::Value as Json;
 use super::{ask, load};
 use crate::config::{Config, Secret};
 use crate::queue::look::{self, LogStat, Stat};
-use crate::queue::{CopyStore, LOGS, Lock, OpenError, Queue, SledStore};
+use crate::queue::{CopyStore, LOGS, Lock, OpenError, Queue};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -124,8 +124,7 @@ fn open(dir: &Path) -> Result<(Queue, Lock), OpenError> {
         return Err(OpenError::Missing { path: dir.to_owned() });
     }
     let lock = Lock::take(dir)?;
-    let store = SledStore::open(dir)?;
-    Ok((Queue::look(Arc::new(store))?, lock))
+    Ok((Queue::look(Arc::new(CopyStore::new(dir)))?, lock))
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {

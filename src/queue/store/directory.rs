@@ -14,7 +14,6 @@ use std::sync::{Arc, OnceLock};
 
 use super::generation::{SledGeneration, renew};
 use super::{Disk, Generation, Store, StoreError, io_error};
-use crate::clock::boot_id;
 #[cfg(feature = "faults")]
 use crate::faults::Mutant;
 use crate::faults::Point;
@@ -24,8 +23,6 @@ const GONE: &str = "gone";
 /// Where damaged generations are kept for a person, and how many.
 pub(super) const SHELF: &str = "damaged";
 const SHELF_MAX: usize = 8;
-/// Says on which boot of the machine the directory was used last. It is never synced: what it is about is gone with it.
-const BOOT: &str = "boot";
 const BALLAST: &str = "ballast";
 /// Room for opening three logs and what delivery reads: opening one takes up to a segment.
 const BALLAST_BYTES: u64 = 6 << 20;
@@ -40,11 +37,9 @@ impl SledStore {
     /// Takes the directory, making it where it is missing; what is in it stays as it is.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         make_directory(root).map_err(io_error("cannot make", root))?;
-        match sync_names(above(root)) {
-            // A life before this one may not have come to it. What is above may be for others to look into.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-            synced => synced.map_err(io_error("cannot sync what is above", root))?,
-        }
+        // A life before this one may not have come to it. Not everybody may look into what is above, nor can all of it be
+        // synced.
+        let _ = sync_names(above(root));
         Ok(Self::at(root))
     }
 
@@ -54,19 +49,6 @@ impl SledStore {
 
     pub(super) fn directory(&self, log: &str, number: u32) -> PathBuf {
         self.root.join(log).join(format!("{number:06}"))
-    }
-
-    /// Whether a life before this one may have been on this boot of the machine. A sync of it may have failed, and a kernel
-    /// that has told so shows what it did not write, takes it for written, and writes it with no later sync. It is gone with
-    /// the power, and would leave a hole in front of all that was added behind it.
-    fn may_be_of_this_boot(&self) -> bool {
-        #[cfg(feature = "faults")]
-        if Mutant::NoRenewal.lives() {
-            return false;
-        }
-        let this = boot_id();
-        let last = fs::read_to_string(self.root.join(BOOT)).unwrap_or_default();
-        last.len() != this.len() || last == this
     }
 
     fn mark_file(&self) -> Result<&File, StoreError> {
@@ -88,21 +70,18 @@ impl SledStore {
 impl Store for SledStore {
     fn prepare(&self) -> Result<(), StoreError> {
         self.drop_ballast()?;
-        let is_same_boot = self.may_be_of_this_boot();
         for log in LOGS {
             let dir = self.root.join(log);
             make_directory(&dir).map_err(io_error("cannot make", &dir))?;
             // A life that ended before this, or because it failed, has left names that may be gone with the power.
             sync_directory(&dir)?;
-            if is_same_boot && let Some(newest) = self.generations(log)?.pop() {
+            if let Some(newest) = self.generations(log)?.pop() {
                 renew(&self.directory(log, newest))?;
             }
             for path in list(&dir)?.iter().filter(|path| path.extension().is_some_and(|end| end == GONE)) {
                 sweep(path);
             }
         }
-        // Where a full disk does not take it, the next start takes the boot for the same.
-        let _ = fs::write(self.root.join(BOOT), boot_id());
         Ok(())
     }
 
@@ -269,7 +248,7 @@ pub(super) fn sync_directory(dir: &Path) -> Result<(), StoreError> {
     sync_names(dir).map_err(io_error("cannot sync", dir))
 }
 
-pub(super) fn sync_names(dir: &Path) -> io::Result<()> {
+fn sync_names(dir: &Path) -> io::Result<()> {
     #[cfg(feature = "faults")]
     if Mutant::NoDirectoryFsync.lives() {
         return Ok(());

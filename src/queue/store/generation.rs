@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::directory::{sync_directory, sync_names};
+use super::directory::sync_directory;
 use super::guard::{flush, guard};
 use super::{Generation, StoreError, io_error};
 #[cfg(feature = "faults")]
@@ -192,27 +192,51 @@ fn read_through(path: &Path) -> io::Result<()> {
     in_pieces(&File::open(path)?, |_, _| Ok(()))
 }
 
-/// Writes the database in this directory once more, as it can be read, before sled sees it. Where the disk does not take it
-/// back in its place, which needs no room, it gets another.
+/// Writes the database in this directory once more, as it can be read, before sled opens it: an earlier life may have ended
+/// because a sync failed. A kernel that has told so shows what it did not write, takes it for written, and writes it with no
+/// later sync; with the power it would be gone, and leave a hole in front of all that was added behind it. Where the disk
+/// does not take it back in its place, it gets another.
 pub(super) fn renew(dir: &Path) -> Result<(), StoreError> {
-    let path = dir.join("db");
+    #[cfg(feature = "faults")]
+    if Mutant::NoRenewal.lives() {
+        return Ok(());
+    }
+    let (path, beside) = (dir.join("db"), dir.join("db.new"));
+    // Of one that was cut short.
+    let _ = fs::remove_file(&beside);
     // One that cannot be read is put aside as it is opened; one that is not there was never made.
     if patiently(|| read_through(&path).map_err(io_error("cannot read", &path))).is_err() {
         return Ok(());
     }
-    let in_place = || {
+    let write = || {
         let file = File::options().read(true).write(true).open(&path)?;
-        in_pieces(&file, |at, bytes| file.write_all_at(bytes, at))?;
-        file.sync_data()
+        let_go_of(&file)?;
+        write_to(&file, &file).or_else(|error| {
+            let moved = write_to(&file, &File::create(&beside)?).and_then(|()| fs::rename(&beside, &path));
+            // What went wrong first is what is wrong.
+            moved.map_err(|_| drop(fs::remove_file(&beside))).map_err(|()| error)
+        })
     };
-    let elsewhere = |_| {
-        let beside = dir.join("db.new");
-        fs::copy(&path, &beside)?;
-        File::open(&beside)?.sync_all()?;
-        fs::rename(&beside, &path)?;
-        sync_names(dir)
-    };
-    in_place().or_else(elsewhere).map_err(io_error("cannot write once more what can be read in", &path))
+    write().map_err(io_error("cannot write once more what can be read in", &path))?;
+    sync_directory(dir)
+}
+
+/// Waits until nobody has it open: sled closes in the background.
+fn let_go_of(file: &File) -> io::Result<()> {
+    let until = Instant::now() + LET_GO;
+    while let Err(error) = file.try_lock() {
+        if Instant::now() > until {
+            return Err(error.into());
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
+/// What is in a file, into that or another one, as it is read: a copy made by the file system may share what is on the disk.
+fn write_to(from: &File, to: &File) -> io::Result<()> {
+    in_pieces(from, |at, bytes| to.write_all_at(bytes, at))?;
+    to.sync_data()
 }
 
 /// Gives a file piece by piece, and where each begins.

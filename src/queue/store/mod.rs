@@ -57,7 +57,7 @@ pub struct Disk {
 /// Where a data directory lives: a real one, or one in memory that forgets what was not synced.
 pub trait Store: Send + Sync {
     /// Makes the directory ready for a gateway: frees the ballast where the disk is full, finishes what a crash cut short,
-    /// and makes durable what can be read.
+    /// and makes durable what can be read of the newest generations.
     fn prepare(&self) -> Result<(), StoreError>;
     /// The numbers of the generations of a log, rising.
     fn generations(&self, log: &str) -> Result<Vec<u32>, StoreError>;
