@@ -73,7 +73,7 @@ pub async fn run(lives: u64, seed: u64) -> anyhow::Result<bool> {
 }
 
 /// A life with a call that fails, or every third time one behind it, whose end is a power cut.
-pub fn draw(random: &mut fastrand::Rng, number: u64) -> Cut {
+fn draw(random: &mut fastrand::Rng, number: u64) -> Cut {
     let cut = live::draw(random, false, StrictFiles::KNOWS_LOGS);
     if number % 3 == 2 {
         return cut;

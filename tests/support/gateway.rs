@@ -1,9 +1,11 @@
 //! The real binary, as a user runs it: started with a configuration, asked over HTTP, killed, started again.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::TempDir;
@@ -194,9 +196,15 @@ pub fn fleet_source(client_id: &str, mqtt_port: u16, more: &str) -> String {
     )
 }
 
-/// An address on loopback that nothing listens on now.
+/// An address on loopback that nothing listens on now, and that nobody else here was given: the kernel may give one twice.
 pub fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static GIVEN: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
+    loop {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        if GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(address) {
+            return address;
+        }
+    }
 }
 
 /// Runs the binary to its end.
