@@ -109,6 +109,11 @@ async fn life(place: &Path, tell: impl Fn(String)) -> Result<(), Box<dyn Error>>
     done
 }
 
+/// A life in this process, with nothing that fails.
+fn undisturbed(place: &Path) -> Result<(), Box<dyn Error>> {
+    tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(life(place, drop))
+}
+
 /// What the n-th commit of a life says that began at this offset.
 fn text(before: u64, n: u64) -> String {
     format!("{before} {n} {}", noise(1_000 * before + n, 1_000))
@@ -209,8 +214,7 @@ fn suffers(place: &Path, call: &str, error: &str, n: usize) -> bool {
             _ => {}
         }
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    runtime.block_on(life(place, drop)).unwrap_or_else(|error| panic!("{what}: service does not go on: {error}"));
+    undisturbed(place).unwrap_or_else(|error| panic!("{what}: service does not go on: {error}"));
     assert!(!place.join("damaged").exists(), "{what}: a generation is taken for damaged");
     trace.contains("(INJECTED)")
 }
@@ -270,8 +274,7 @@ fn what_the_disk_never_gives_back_is_put_aside_and_service_goes_on() {
     }
     let dir = TempDir::new("queue-unread");
     let place = dir.path.join("life");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    runtime.block_on(life(&place, drop)).unwrap();
+    undisturbed(&place).unwrap();
     let newest = fs::read_dir(place.join("readings")).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
     let words = ["-P", newest.join("db").to_str().unwrap(), "-e", "inject=pread64,read:error=EIO"].map(str::to_owned);
     let (said, trace) = lived(&place, "pread64,read", &words);
@@ -287,8 +290,7 @@ fn whatever_system_call_fails_nothing_acknowledged_is_lost() {
     }
     let dir = TempDir::new("queue-syscalls");
     let old = dir.path.join("old");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    runtime.block_on(life(&old, drop)).unwrap();
+    undisturbed(&old).unwrap();
     let next = AtomicUsize::new(0);
     // A directory as a life finds it: a new one, or one with a life behind it.
     let found = |is_new: bool| -> PathBuf {
