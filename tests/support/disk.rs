@@ -1,7 +1,6 @@
 //! A small disk of one's own: a real ext4 on a loop device, to be filled and to fail.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -31,10 +30,14 @@ impl SmallDisk {
         mounted.is_ok_and(|mounted| mounted.success())
     }
 
-    /// Takes every block that is left.
+    /// Takes every block that is left, at once: one that went on would take the ballast too, which a gateway gives up while
+    /// it sees the disk fill.
     pub fn fill(&self) {
-        let mut file = File::create(self.root.join("filler")).unwrap();
-        while file.write_all(&[7; 4096]).is_ok() {}
+        let file = File::create(self.root.join("filler")).unwrap();
+        // Where it is more than there is, ext4 keeps what it came to.
+        let more_than_all = rustix::fs::statvfs(&self.root).map(|disk| disk.f_blocks * disk.f_frsize).unwrap();
+        let taken = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, more_than_all);
+        assert_eq!(taken, Err(rustix::io::Errno::NOSPC));
         file.sync_all().unwrap();
     }
 
