@@ -191,7 +191,9 @@ impl Report {
         match self {
             _ if tally.unreadable > 0 => Some(format!("{} records cannot be read{}", tally.unreadable, because())),
             _ if tally.corrupt > 0 => Some(format!("{} readings arrived changed{}", tally.corrupt, because())),
-            _ if self.delivered.lost > 0 => Some(format!("{} readings are lost{}", self.delivered.lost, because())),
+            _ if self.delivered.lost > 0 => {
+                Some(format!("{} readings are lost{}", self.delivered.lost, said(&check.first_lost())))
+            }
             _ if tally.out_of_order > 0 => Some(format!("{} readings arrived out of order", tally.out_of_order)),
             _ if self.windows.wrong > 0 => {
                 Some(format!("windows: {} rows are wrong{}", self.windows.wrong, said(&rows.first_fault)))

@@ -63,6 +63,14 @@ pub struct Check {
     kills: Vec<Micros>,
 }
 
+/// A reading that was generated and has not arrived.
+struct Missing<'a> {
+    device: &'a str,
+    link: Link,
+    n: u64,
+    at: Micros,
+}
+
 /// The longest that an answer is in a gateway's hand before it is committed.
 const IN_HAND: i64 = 2 * Micros::PER_SECOND;
 /// The longest until a meter has answered what a gateway asked that is gone.
@@ -164,14 +172,38 @@ impl Check {
     /// Answers of meters that did not arrive, from just before a kill.
     #[must_use]
     pub fn unprotected(&self) -> u64 {
-        let in_hand =
-            |at: Micros| self.kills.iter().any(|kill| (at.0 - ON_THE_LINE..=at.0 + IN_HAND).contains(&kill.0));
-        let meters = self.devices.values().filter(|device| device.link == Link::Modbus);
-        let missing = meters.flat_map(|device| {
+        self.missing().filter(|missing| self.was_in_hand(missing)).count() as u64
+    }
+
+    /// The first reading that did not arrive and should have, in words. Gap records give up no readings by their numbers, so
+    /// where there are some it may be one of theirs.
+    #[must_use]
+    pub fn first_lost(&self) -> Option<String> {
+        let missing = self.missing().filter(|missing| !self.was_in_hand(missing)).min_by_key(|missing| missing.at)?;
+        let Missing { device, link, n, at } = missing;
+        let seconds = |from: Micros, to: Micros| (to.0 - from.0) as f64 / Micros::PER_SECOND as f64;
+        let kill = self.kills.iter().filter(|kill| **kill >= at).min();
+        let kill = kill.map(|kill| format!(", {:.3} s before a kill", seconds(at, *kill))).unwrap_or_default();
+        Some(format!(
+            "the first is reading {n} of {device} ({link:?}), generated at {:.3} s{kill}",
+            seconds(self.ledger.start, at)
+        ))
+    }
+
+    /// Whether an answer can have been in a gateway's hand, or on the line, at a kill.
+    fn was_in_hand(&self, missing: &Missing<'_>) -> bool {
+        let can_be = missing.at.0 - ON_THE_LINE..=missing.at.0 + IN_HAND;
+        missing.link == Link::Modbus && self.kills.iter().any(|kill| can_be.contains(&kill.0))
+    }
+
+    fn missing(&self) -> impl Iterator<Item = Missing<'_>> {
+        self.devices.iter().flat_map(|(name, device)| {
             let unplayed = device.next..self.ledger.published(device.index);
-            device.missing.keys().copied().chain(unplayed).filter_map(|n| self.ledger.moment(device.index, n))
-        });
-        missing.filter(|at| in_hand(*at)).count() as u64
+            device.missing.keys().copied().chain(unplayed).filter_map(|n| {
+                let at = self.ledger.moment(device.index, n)?;
+                Some(Missing { device: name, link: device.link, n, at })
+            })
+        })
     }
 
     fn reading(&mut self, row: &Row, record: &Record) {
