@@ -5,7 +5,8 @@
 //!
 //! What windows closed with is gathered beside it, with the readings they must have been made of ([`Evidence`]).
 //!
-//! A meter is asked, and acknowledged to by nobody: what it had said just before a kill may be gone, and is counted apart.
+//! A meter is asked, and acknowledged to by nobody: what it had said last before a kill may be gone, and is counted apart.
+//! What is kept is kept in order, so that an answer is not excused where a later one is there.
 //!
 //! Invariant: `unique + unprotected + lost = generated`, but for what gap records explain; every reading taken is exactly one of unique, door repeat and corrupt.
 
@@ -65,14 +66,14 @@ pub struct Check {
 
 /// A reading that was generated and has not arrived.
 struct Missing<'a> {
-    device: &'a str,
-    link: Link,
+    name: &'a str,
+    device: &'a Device,
     n: u64,
     at: Micros,
 }
 
-/// The longest that an answer is in a gateway's hand before it is committed.
-const IN_HAND: i64 = 2 * Micros::PER_SECOND;
+/// The longest that an answer is in a gateway's hand before it is committed, on a disk and a machine that are busy.
+const IN_HAND: i64 = 5 * Micros::PER_SECOND;
 /// The longest until a meter has answered what a gateway asked that is gone.
 const ON_THE_LINE: i64 = Micros::PER_SECOND / 2;
 /// The longest until an answer has its time.
@@ -180,20 +181,27 @@ impl Check {
     #[must_use]
     pub fn first_lost(&self) -> Option<String> {
         let missing = self.missing().filter(|missing| !self.was_in_hand(missing)).min_by_key(|missing| missing.at)?;
-        let Missing { device, link, n, at } = missing;
+        let Missing { name, device, n, at } = missing;
         let seconds = |from: Micros, to: Micros| (to.0 - from.0) as f64 / Micros::PER_SECOND as f64;
         let kill = self.kills.iter().filter(|kill| **kill >= at).min();
         let kill = kill.map(|kill| format!(", {:.3} s before a kill", seconds(at, *kill))).unwrap_or_default();
         Some(format!(
-            "the first is reading {n} of {device} ({link:?}), generated at {:.3} s{kill}",
+            "the first is reading {n} of {name} ({:?}), generated at {:.3} s{kill}",
+            device.link,
             seconds(self.ledger.start, at)
         ))
     }
 
-    /// Whether an answer can have been in a gateway's hand, or on the line, at a kill.
+    /// Whether an answer can have been in a gateway's hand, or on the line, at a kill: no later one had been kept by then.
     fn was_in_hand(&self, missing: &Missing<'_>) -> bool {
-        let can_be = missing.at.0 - ON_THE_LINE..=missing.at.0 + IN_HAND;
-        missing.link == Link::Modbus && self.kills.iter().any(|kill| can_be.contains(&kill.0))
+        let Missing { device, n, at, .. } = missing;
+        let can_be = at.0 - ON_THE_LINE..=at.0 + IN_HAND;
+        let is_last = |kill: &Micros| {
+            let moment = |n: &u64| self.ledger.moment(device.index, *n);
+            let mut later = (n + 1..device.next).take_while(|n| moment(n).is_some_and(|at| at <= *kill));
+            !later.any(|n| device.has_arrived(n))
+        };
+        device.link == Link::Modbus && self.kills.iter().any(|kill| can_be.contains(&kill.0) && is_last(kill))
     }
 
     fn missing(&self) -> impl Iterator<Item = Missing<'_>> {
@@ -201,7 +209,7 @@ impl Check {
             let unplayed = device.next..self.ledger.published(device.index);
             device.missing.keys().copied().chain(unplayed).filter_map(|n| {
                 let at = self.ledger.moment(device.index, n)?;
-                Some(Missing { device: name, link: device.link, n, at })
+                Some(Missing { name, device, n, at })
             })
         })
     }

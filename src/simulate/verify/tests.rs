@@ -183,13 +183,19 @@ fn answers_of_meters_are_excused_by_a_kill_right_behind_them_and_by_nothing_else
     scene.check.killed(Micros(START.0 + IN_HAND + 1));
     assert_eq!((scene.check.lost(), scene.check.unprotected()), (10, 0));
     let device = scene.rows[0].series.device.clone();
-    let first = format!("the first is reading 90 of {device} (Modbus), generated at 0.000 s, 2.000 s before a kill");
+    let first = format!("the first is reading 90 of {device} (Modbus), generated at 0.000 s, 5.000 s before a kill");
     assert_eq!(scene.check.first_lost(), Some(first));
     scene.check.killed(Micros(START.0 + IN_HAND));
     assert_eq!((scene.check.lost(), scene.check.unprotected()), (0, 10));
     assert_eq!(scene.check.first_lost(), None);
+    scene.take(92..95);
+    assert_eq!(
+        (scene.check.lost(), scene.check.unprotected()),
+        (2, 5),
+        "what came before one that was kept had its turn"
+    );
     scene.rows[95].time = START.0 + STAMPED;
-    scene.take(90..100);
+    scene.take(95..100);
     assert_eq!(scene.check.tally().corrupt, 1, "that is no time of its arrival");
 }
 
