@@ -8,6 +8,8 @@ use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+
 use super::TempDir;
 use super::binary::binary;
 
@@ -147,6 +149,17 @@ impl TestGateway {
         self.child.as_mut().unwrap().try_wait().unwrap().is_some()
     }
 
+    /// SIGSTOP, then something that the gateway must not see half done, then SIGCONT.
+    pub fn while_stopped(&self, act: impl FnOnce()) {
+        let pid = Pid::from_child(self.child.as_ref().unwrap());
+        kill_process(pid, Signal::STOP).unwrap();
+        // Told of when the last of its threads stands still.
+        let (_, status) = waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().unwrap();
+        assert!(status.stopped(), "{status:?}");
+        act();
+        kill_process(pid, Signal::CONT).unwrap();
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         let mut child = self.child.take().unwrap();
@@ -156,8 +169,7 @@ impl TestGateway {
 
     /// SIGTERM, and how it ended.
     pub fn stop(&mut self) -> Ended {
-        let pid = rustix::process::Pid::from_child(self.child.as_ref().unwrap());
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        kill_process(Pid::from_child(self.child.as_ref().unwrap()), Signal::TERM).unwrap();
         self.wait()
     }
 

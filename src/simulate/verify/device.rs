@@ -22,10 +22,6 @@ impl Device {
         Self { index, link, script, next: 0, missing: BTreeMap::new() }
     }
 
-    pub fn has_arrived(&self, n: u64) -> bool {
-        n < self.next && !self.missing.contains_key(&n)
-    }
-
     /// Plays the script up to and with the reading `n`.
     pub fn play_to(&mut self, n: u64) {
         while self.next <= n {

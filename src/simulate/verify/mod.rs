@@ -199,7 +199,7 @@ impl Check {
         let is_last = |kill: &Micros| {
             let moment = |n: &u64| self.ledger.moment(device.index, *n);
             let mut later = (n + 1..device.next).take_while(|n| moment(n).is_some_and(|at| at <= *kill));
-            !later.any(|n| device.has_arrived(n))
+            later.all(|n| device.missing.contains_key(&n))
         };
         device.link == Link::Modbus && self.kills.iter().any(|kill| can_be.contains(&kill.0) && is_last(kill))
     }
