@@ -8,11 +8,12 @@
 use fuser::Errno;
 use serde_json::json;
 
-use crate::live;
+use crate::live::{self, Plan};
 use crate::machine::{Cut, Tally, When};
 use crate::mount::{Mount, StrictFiles};
 use crate::place::Place;
 use crate::power::{Call, Failure};
+use crate::sum::Sum;
 
 /// In a full round.
 const LIVES: u64 = 15;
@@ -33,43 +34,30 @@ const CALLS: [(Call, u64); 10] = [
 /// Runs so many lives, in as many rounds as that takes. Says whether all is well.
 pub async fn run(lives: u64, seed: u64) -> anyhow::Result<bool> {
     let place = Place::new()?;
-    let mut sum = Tally::default();
-    let (mut seeds, mut failed, mut lost, mut wrong, mut failed_starts) = (Vec::new(), Vec::new(), 0, 0, 0);
-    while sum.cuts < lives {
-        let seed = seed + seeds.len() as u64;
-        let mut random = fastrand::Rng::with_seed(seed);
-        let asked = LIVES.min(lives - sum.cuts);
-        let drawn = (0..asked).map(|number| draw(&mut random, number)).collect();
-        let round = live::round(&StrictFiles, seed, drawn, random, None, live::THROTTLE_MOST, place.path()).await?;
+    let (mut sum, mut all, mut wrong) = (Sum::new(seed), Tally::default(), 0);
+    while sum.done < lives {
+        let asked = LIVES.min(lives - sum.done);
+        let plan = Plan { throttle: live::THROTTLE_MOST, ..Plan::drawn(sum.seed(), asked, draw) };
+        let round = live::round(&StrictFiles, plan, place.path()).await?;
         let Tally { cuts, failures, ended, .. } = round.tally;
         println!(
-            "seed {seed:>5}  {cuts} lives, {failures} with a call that failed, {ended} ended by it; {} readings and {} rows \
+            "seed {:>5}  {cuts} lives, {failures} with a call that failed, {ended} ended by it; {} readings and {} rows \
              arrived: {}",
+            round.seed,
             round.report.delivered.unique,
             round.report.windows.delivered,
-            round.wrong().as_deref().unwrap_or("ok")
+            round.wrong.as_deref().unwrap_or("ok")
         );
-        if !round.is_ok() {
-            println!("  again: tests/power-cut/run errors --lives {asked} --seed {seed}");
-            println!("  kept: {}", round.kept.as_deref().unwrap_or("nothing"));
-            failed.push(seed);
-        }
-        seeds.push(seed);
-        // One that ended otherwise does not come to all its lives.
-        sum.cuts += asked;
-        sum.failures += failures;
-        sum.ended += ended;
-        lost += round.lost();
+        round.tell_again(&format!("errors --lives {asked}"));
+        sum.add(asked, &round.report, round.lost(), round.is_ok());
+        all.failures += failures;
+        all.ended += ended;
         wrong += round.report.windows.wrong;
-        failed_starts += u64::from(round.has_failed_start());
     }
-    let line = json!({
-        "mode": "errors", "seeds": seeds, "done": sum.cuts, "failures": sum.failures, "ended": sum.ended, "lost": lost,
-        "rows_wrong": wrong, "failed_starts": failed_starts, "failed": failed,
-    });
-    println!("{line}");
     // Failures that nobody comes to would pass as well.
-    Ok(failed.is_empty() && (3 * sum.failures >= sum.cuts || sum.cuts < LIVES))
+    let are_met = 3 * all.failures >= sum.done || sum.done < LIVES;
+    let own = json!({ "failures": all.failures, "ended": all.ended, "rows_wrong": wrong });
+    Ok(sum.told("errors", own) && are_met)
 }
 
 /// A life with a call that fails, or every third time one behind it, whose end is a power cut.

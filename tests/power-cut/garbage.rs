@@ -9,10 +9,11 @@
 use serde_json::json;
 use tidegate::simulate::report::Report;
 
-use crate::live;
+use crate::live::{self, Plan};
 use crate::machine::Cut;
 use crate::mount::{Mount, StrictFiles};
 use crate::place::Place;
+use crate::sum::Sum;
 use crate::verdict;
 
 /// Of small cards to large.
@@ -23,41 +24,31 @@ const CUTS: u64 = 8;
 /// Runs so many cuts, in as many rounds as that takes. Says whether all is well.
 pub async fn run(cuts: u64, seed: u64) -> anyhow::Result<bool> {
     let place = Place::new()?;
-    let (mut seeds, mut failed) = (Vec::new(), Vec::new());
-    let (mut done, mut lost, mut gaps, mut unjudged, mut failed_starts) = (0, 0, 0, Vec::new(), 0);
-    while done < cuts {
-        let seed = seed + seeds.len() as u64;
-        let mut random = fastrand::Rng::with_seed(seed);
-        let asked = CUTS.min(cuts - done);
-        let drawn = (0..asked).map(|number| {
-            let block = BLOCKS[random.usize(..BLOCKS.len())];
-            Cut { spoilt: Some(block), ..live::draw(&mut random, number == 0, StrictFiles::KNOWS_LOGS) }
-        });
-        let drawn = drawn.collect();
-        let round = live::round(&StrictFiles, seed, drawn, random, None, live::THROTTLE, place.path()).await?;
+    let (mut sum, mut gaps, mut unjudged) = (Sum::new(seed), 0, Vec::new());
+    while sum.done < cuts {
+        let asked = CUTS.min(cuts - sum.done);
+        let plan = Plan { judge: verdict::untold, ..Plan::drawn(sum.seed(), asked, draw) };
+        let round = live::round(&StrictFiles, plan, place.path()).await?;
         let Report { delivered, gaps: told, .. } = &round.report;
-        let untold = verdict::untold(&round.report);
         let is_unjudged = verdict::is_unjudged(&round.report);
         let said = if is_unjudged { "not to be judged, since a gap record is lost as well" } else { "each told" };
         println!(
-            "seed {seed:>5}  {asked} cuts; {} readings arrived, {told} gaps: {}",
+            "seed {:>5}  {asked} cuts; {} readings arrived, {told} gaps: {}",
+            round.seed,
             delivered.unique,
-            untold.as_deref().unwrap_or(said)
+            round.wrong.as_deref().unwrap_or(said)
         );
-        failed.extend(untold.map(|_| seed));
-        unjudged.extend(is_unjudged.then_some(seed));
-        seeds.push(seed);
-        done += asked;
-        lost += if is_unjudged { 0 } else { delivered.lost };
+        round.tell_again(&format!("garbage --cuts {asked}"));
+        sum.add(asked, &round.report, if is_unjudged { 0 } else { delivered.lost }, round.is_ok());
+        unjudged.extend(is_unjudged.then_some(round.seed));
         gaps += told;
-        failed_starts += u64::from(round.has_failed_start());
     }
-    let line = json!({
-        "mode": "garbage", "seeds": seeds, "done": done, "lost": lost, "gaps": gaps, "unjudged": unjudged,
-        "failed_starts": failed_starts, "failed": failed,
-    });
-    println!("{line}");
     // Garbage that costs nothing was put nowhere; a few cuts may all find the card at something that is held twice.
-    let is_judged = 2 * unjudged.len() <= seeds.len() + 1;
-    Ok(failed.is_empty() && is_judged && (gaps > 0 || done < 2 * CUTS))
+    let shows = 2 * unjudged.len() as u64 <= sum.rounds() + 1 && (gaps > 0 || sum.done < 2 * CUTS);
+    Ok(sum.told("garbage", json!({ "gaps": gaps, "unjudged": unjudged })) && shows)
+}
+
+fn draw(random: &mut fastrand::Rng, number: u64) -> Cut {
+    let block = BLOCKS[random.usize(..BLOCKS.len())];
+    Cut { spoilt: Some(block), ..live::draw(random, number == 0, StrictFiles::KNOWS_LOGS) }
 }

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use crate::live;
 use crate::place::Place;
+use crate::sum::Sum;
 use crate::verdict;
 
 /// Kills in a full round.
@@ -48,11 +49,10 @@ enum End {
 /// Runs so many kills, in as many rounds as that takes. Says whether all is well.
 pub async fn run(kills: u64, seed: u64) -> anyhow::Result<bool> {
     let place = Place::new()?;
-    let (mut done, mut met, mut missed, mut lost, mut wrong, mut failed_starts) = (0, 0, 0, 0, 0, 0);
-    let (mut seeds, mut failed, mut pairs) = (Vec::new(), Vec::new(), BTreeSet::new());
-    while done < kills {
-        let seed = seed + seeds.len() as u64;
-        let (report, ended) = round(seed, KILLS.min(kills - done), place.path()).await?;
+    let (mut sum, mut met, mut missed, mut wrong, mut pairs) = (Sum::new(seed), 0, 0, 0, BTreeSet::new());
+    while sum.done < kills {
+        let (seed, asked) = (sum.seed(), KILLS.min(kills - sum.done));
+        let (report, ended) = round(seed, asked, place.path()).await?;
         let told = verdict::wrong(&report);
         println!(
             "seed {seed:>5}  {} kills, {} at their point, {} pairs; {} readings and {} rows arrived: {}",
@@ -63,28 +63,22 @@ pub async fn run(kills: u64, seed: u64) -> anyhow::Result<bool> {
             report.windows.delivered,
             told.as_deref().unwrap_or("ok")
         );
-        seeds.push(seed);
-        failed.extend(told.map(|_| seed));
-        done += KILLS.min(kills - done);
-        met += ended.met;
-        missed += ended.missed.len() as u64;
-        pairs.extend(ended.pairs);
-        lost += verdict::lost(&report);
-        wrong += report.windows.wrong;
-        failed_starts += u64::from(verdict::has_failed_start(&report));
         if !ended.missed.is_empty() {
             println!("  not met: {}", ended.missed.join(", "));
         }
+        sum.add(asked, &report, verdict::lost(&report), told.is_none());
+        met += ended.met;
+        missed += ended.missed.len() as u64;
+        pairs.extend(ended.pairs);
+        wrong += report.windows.wrong;
     }
     // Points that nobody comes to would pass as well.
     let are_met = met >= 4 * missed;
-    let line = json!({
-        "mode": "kill", "seeds": seeds, "done": done, "at_points": met, "not_met": missed, "pairs": pairs.len(),
-        "pairs_of": Point::ALL.len() * Point::ALL.len(), "lost": lost, "rows_wrong": wrong,
-        "failed_starts": failed_starts, "failed": failed,
+    let own = json!({
+        "at_points": met, "not_met": missed, "pairs": pairs.len(), "pairs_of": Point::ALL.len() * Point::ALL.len(),
+        "rows_wrong": wrong,
     });
-    println!("{line}");
-    Ok(failed.is_empty() && are_met)
+    Ok(sum.told("kill", own) && are_met)
 }
 
 async fn round(seed: u64, kills: u64, place: &Path) -> anyhow::Result<(Report, Ended)> {

@@ -21,6 +21,7 @@ use crate::machine::{Cut, Machine, Tally, When};
 use crate::mount::{Ext4, Mount, StrictFiles};
 use crate::place::Place;
 use crate::power::Fuse;
+use crate::sum::Sum;
 use crate::verdict;
 
 /// Cuts in a full round.
@@ -62,31 +63,54 @@ region = "eu-west-1"
 backoff = { base = "100ms", max = "500ms" }
 "#;
 
+/// What one round is to be, drawn from its seed.
+pub struct Plan {
+    pub seed: u64,
+    pub cuts: Vec<Cut>,
+    /// Draws what each cut leaves.
+    pub random: fastrand::Rng,
+    /// How much of the road fails.
+    pub throttle: f64,
+    pub mutant: Option<Mutant>,
+    /// What is wrong with what came of it, in words.
+    pub judge: fn(&Report) -> Option<String>,
+}
+
+impl Plan {
+    /// For a sound gateway, with so many cuts.
+    pub fn drawn(seed: u64, cuts: u64, draw: impl Fn(&mut fastrand::Rng, u64) -> Cut) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let cuts = (0..cuts).map(|number| draw(&mut random, number)).collect();
+        Self { seed, cuts, random, throttle: THROTTLE, mutant: None, judge: verdict::wrong }
+    }
+}
+
 /// What came of one round.
 pub struct Round {
     pub seed: u64,
     pub report: Report,
     pub tally: Tally,
-    /// How to look at what the last cut left, where something is wrong.
-    pub kept: Option<String>,
+    /// What is wrong, in words.
+    pub wrong: Option<String>,
+    /// How to look at what the last cut left, where something is wrong with a sound gateway.
+    kept: Option<String>,
 }
 
 impl Round {
     pub fn is_ok(&self) -> bool {
-        self.wrong().is_none()
-    }
-
-    /// What is wrong, in words.
-    pub fn wrong(&self) -> Option<String> {
-        verdict::wrong(&self.report)
+        self.wrong.is_none()
     }
 
     pub fn lost(&self) -> u64 {
         verdict::lost(&self.report)
     }
 
-    pub fn has_failed_start(&self) -> bool {
-        verdict::has_failed_start(&self.report)
+    /// Says how to come to it again, where something is wrong, by these words of the rig.
+    pub fn tell_again(&self, words: &str) {
+        if let Some(kept) = &self.kept {
+            println!("  again: tests/power-cut/run {words} --seed {}", self.seed);
+            println!("  kept: {kept}");
+        }
     }
 }
 
@@ -95,7 +119,7 @@ impl std::fmt::Display for Round {
         let (Tally { cuts, in_balance, pieces, .. }, Report { delivered, windows, .. }) = (self.tally, &self.report);
         write!(f, "seed {:>5}  {cuts} cuts, {in_balance} with {pieces} pieces in the balance; ", self.seed)?;
         write!(f, "{} readings and {} rows arrived: ", delivered.unique, windows.delivered)?;
-        f.write_str(self.wrong().as_deref().unwrap_or("ok"))
+        f.write_str(self.wrong.as_deref().unwrap_or("ok"))
     }
 }
 
@@ -109,65 +133,42 @@ pub async fn run(on: Ground, cuts: u64, seed: u64) -> anyhow::Result<bool> {
 }
 
 async fn rounds<M: Mount>(mount: &M, on: Ground, cuts: u64, seed: u64, place: &Place) -> anyhow::Result<bool> {
-    let mut sum = Tally::default();
-    let (mut seeds, mut failed, mut lost, mut wrong, mut failed_starts) = (Vec::new(), Vec::new(), 0, 0, 0);
-    while sum.cuts < cuts {
-        let seed = seed + seeds.len() as u64;
-        let asked = CUTS.min(cuts - sum.cuts);
-        let mut random = fastrand::Rng::with_seed(seed);
-        let cuts = (0..asked).map(|number| draw(&mut random, number == 0, M::KNOWS_LOGS)).collect();
-        let round = round(mount, seed, cuts, random, None, THROTTLE, place.path()).await?;
+    let (mut sum, mut all, mut wrong) = (Sum::new(seed), Tally::default(), 0);
+    while sum.done < cuts {
+        let asked = CUTS.min(cuts - sum.done);
+        let plan = Plan::drawn(sum.seed(), asked, |random, number| draw(random, number == 0, M::KNOWS_LOGS));
+        let round = round(mount, plan, place.path()).await?;
         println!("{round}");
-        if !round.is_ok() {
-            println!("  again: tests/power-cut/run live --on {on} --cuts {asked} --seed {seed}");
-            println!("  kept: {}", round.kept.as_deref().unwrap_or("nothing"));
-            failed.push(seed);
-        }
-        seeds.push(seed);
-        sum.cuts += round.tally.cuts;
-        sum.in_balance += round.tally.in_balance;
-        sum.pieces += round.tally.pieces;
-        sum.bytes_written += round.tally.bytes_written;
-        lost += round.lost();
+        round.tell_again(&format!("live --on {on} --cuts {asked}"));
+        sum.add(asked, &round.report, round.lost(), round.is_ok());
+        all.in_balance += round.tally.in_balance;
+        all.pieces += round.tally.pieces;
+        all.bytes_written += round.tally.bytes_written;
         wrong += round.report.windows.wrong;
-        failed_starts += u64::from(round.has_failed_start());
-        // One that ended by itself does not come to all its cuts.
-        if round.tally.cuts < asked {
-            sum.cuts += asked - round.tally.cuts;
-        }
     }
     // Cuts at which nothing can be lost would pass as well; of a few, all may be such by chance.
-    let at_stake = 4 * sum.in_balance >= sum.cuts || sum.cuts < CUTS;
+    let at_stake = 4 * all.in_balance >= sum.done || sum.done < CUTS;
     if !at_stake {
-        println!("only {} of {} cuts had anything in the balance", sum.in_balance, sum.cuts);
+        println!("only {} of {} cuts had anything in the balance", all.in_balance, sum.done);
     }
-    let line = json!({
-        "mode": "live", "on": on.to_string(), "seeds": seeds, "done": sum.cuts, "in_balance": sum.in_balance,
-        "pieces": sum.pieces, "bytes_written": sum.bytes_written, "lost": lost, "rows_wrong": wrong,
-        "failed_starts": failed_starts, "failed": failed,
+    let own = json!({
+        "on": on.to_string(), "in_balance": all.in_balance, "pieces": all.pieces, "bytes_written": all.bytes_written,
+        "rows_wrong": wrong,
     });
-    println!("{line}");
-    Ok(failed.is_empty() && at_stake)
+    Ok(sum.told("live", own) && at_stake)
 }
 
-/// One life of a data directory, of a gateway that is sound or a mutant, with so much of its road failing.
-pub async fn round<M: Mount>(
-    mount: &M,
-    seed: u64,
-    cuts: Vec<Cut>,
-    random: fastrand::Rng,
-    mutant: Option<Mutant>,
-    throttle: f64,
-    place: &Path,
-) -> anyhow::Result<Round> {
+/// One life of a data directory.
+pub async fn round<M: Mount>(mount: &M, plan: Plan, place: &Path) -> anyhow::Result<Round> {
+    let Plan { seed, cuts, random, throttle, mutant, judge } = plan;
     let mut machine = Machine::start(mount, &place.join(format!("round-{seed}")), cuts, random)?;
     let settings = settings(seed, machine.data_dir(), place, mutant, throttle)?;
     let report = simulate::run_on(&mut machine, settings, |_| {}).await?;
-    let mut round = Round { seed, report, tally: machine.tally, kept: None };
-    if !round.is_ok() && mutant.is_none() {
-        round.kept = Some(machine.keep(&std::env::temp_dir().join(format!("tidegate-power-cut-seed-{seed}")))?);
+    let (wrong, mut kept) = (judge(&report), None);
+    if wrong.is_some() && mutant.is_none() {
+        kept = Some(machine.keep(&std::env::temp_dir().join(format!("tidegate-power-cut-seed-{seed}")))?);
     }
-    Ok(round)
+    Ok(Round { seed, report, tally: machine.tally, wrong, kept })
 }
 
 /// When a cut falls, and what it leaves. The first of a round falls into the making of the directory.

@@ -16,6 +16,7 @@
 //! | `names`, `strict` | files that keep what POSIX promises and no more, and how the kernel sees them |
 //! | `luck` | what a cut leaves of what was not synced |
 //! | `verdict` | what a report says of all this |
+//! | `sum` | what the rounds of a run come to |
 //!
 //! It needs root and `/dev/fuse`; `tests/power-cut/run` builds it and gives it a mount namespace of its own. The gateway
 //! is this program as well, started by `simulate`.
@@ -38,6 +39,7 @@ mod platter;
 mod power;
 mod replay;
 mod strict;
+mod sum;
 mod verdict;
 
 use std::fmt;

@@ -5,12 +5,13 @@ use serde_json::json;
 use tidegate::faults::Mutant;
 
 use crate::Ground;
-use crate::live::{self, Round};
+use crate::live::{self, Plan, Round};
 use crate::machine::{Cut, When};
 use crate::mount::{Ext4, StrictFiles};
 use crate::place::Place;
 use crate::power::{Call, Failure, Fuse};
 use crate::replay;
+use crate::verdict;
 
 /// Rounds until one is given up as not found out.
 const ROUNDS: u64 = 8;
@@ -35,13 +36,13 @@ fn ground(mutant: Mutant) -> Ground {
 fn shows(mutant: Mutant, round: &Round) -> bool {
     let report = &round.report;
     let is_missing = round.lost() + report.windows.wrong + report.gaps > 0;
-    is_missing || mutant == Mutant::NoDirectoryFsync && round.has_failed_start()
+    is_missing || mutant == Mutant::NoDirectoryFsync && verdict::has_failed_start(report)
 }
 
 /// How much of the road fails, and where the cuts fall: drawn as for a sound gateway, or where that comes to what is wrong
 /// now and then only, aimed at it.
-fn aimed_at(mutant: Mutant, random: &mut fastrand::Rng) -> (f64, Vec<Cut>) {
-    let cuts = (0..CUTS).map(|number| {
+fn aimed_at(mutant: Mutant, seed: u64) -> Plan {
+    let plan = Plan::drawn(seed, CUTS, |random, number| {
         let cut = live::draw(random, number == 0, ground(mutant) == Ground::Strict);
         match mutant {
             Mutant::CheckpointFirst => {
@@ -55,9 +56,9 @@ fn aimed_at(mutant: Mutant, random: &mut fastrand::Rng) -> (f64, Vec<Cut>) {
             _ => cut,
         }
     });
-    let cuts = cuts.collect();
     let on_the_road = matches!(mutant, Mutant::CursorsFirst | Mutant::NoRenewal);
-    (if on_the_road { live::THROTTLE_MOST } else { live::THROTTLE }, cuts)
+    let throttle = if on_the_road { live::THROTTLE_MOST } else { plan.throttle };
+    Plan { throttle, mutant: Some(mutant), ..plan }
 }
 
 /// Runs each until it is found out. Says whether all were.
@@ -69,12 +70,10 @@ pub async fn run(seed: u64) -> anyhow::Result<bool> {
         let on = ground(mutant);
         let mut found = None;
         for seed in seed..seed + ROUNDS {
-            let mut random = fastrand::Rng::with_seed(seed);
-            let (throttle, cuts) = aimed_at(mutant, &mut random);
-            let (wrong, place) = (Some(mutant), place.path());
+            let (plan, place) = (aimed_at(mutant, seed), place.path());
             let round = match on {
-                Ground::Ext4 => live::round(&ext4, seed, cuts, random, wrong, throttle, place).await?,
-                Ground::Strict => live::round(&StrictFiles, seed, cuts, random, wrong, throttle, place).await?,
+                Ground::Ext4 => live::round(&ext4, plan, place).await?,
+                Ground::Strict => live::round(&StrictFiles, plan, place).await?,
             };
             if shows(mutant, &round) {
                 found = Some(round);
