@@ -23,6 +23,15 @@ async fn scene(name: &str, queue: &str) -> Option<(Scene, SmallDisk)> {
     Some((scene, disk))
 }
 
+/// Fills the disk under a gateway that has its ballast and stands still meanwhile: it would see the disk fill and give the
+/// ballast up, and the filler would take that too.
+async fn fill(scene: &Scene, disk: &SmallDisk) {
+    let ballast = disk.root.join("ballast");
+    becomes("the ballast", || ballast.exists()).await;
+    scene.gateway.while_stopped(|| disk.fill());
+    assert!(ballast.exists());
+}
+
 /// Waits for what another process does, and tells nobody.
 async fn becomes(what: &str, is_so: impl Fn() -> bool) {
     let until = Instant::now() + PATIENCE;
@@ -64,7 +73,7 @@ async fn while_the_disk_is_full_sources_are_held_back_where_that_is_wanted_and_n
     scene.gateway.start().await;
     let sending = scene.publish(SENDING);
     scene.metric_reaches("tidegate_queue_readings", 50.0).await;
-    scene.gateway.while_stopped(|| disk.fill());
+    fill(&scene, &disk).await;
     reaches(&mut scene, "tidegate_queue_full", 1.0).await;
     sending.await.unwrap();
     assert!(!scene.gateway.has_ended(), "{}", scene.gateway.log());
@@ -80,7 +89,7 @@ async fn while_the_disk_is_full_the_oldest_are_shed_each_with_its_gap_record() {
     scene.gateway.start().await;
     let sending = scene.publish(SENDING);
     scene.metric_reaches("tidegate_queue_readings", 50.0).await;
-    scene.gateway.while_stopped(|| disk.fill());
+    fill(&scene, &disk).await;
     reaches(&mut scene, "tidegate_shed_readings_total", 1.0).await;
     disk.free();
     sending.await.unwrap();

@@ -287,6 +287,9 @@ impl fmt::Display for Report {
             self.gaps,
             self.dead_letters
         )?;
+        if delivered.unprotected > 0 {
+            writeln!(f, "           {} answers of meters were in hand at a kill, and are gone", delivered.unprotected)?;
+        }
         let Wires { corrupt_frames, corrupt_frames_counted, exceptions, exceptions_counted, unplugged } = self.wires;
         if corrupt_frames + exceptions + unplugged > 0 {
             writeln!(

@@ -34,7 +34,7 @@ const CALLS: [(Call, u64); 10] = [
 /// Runs so many lives, in as many rounds as that takes. Says whether all is well.
 pub async fn run(lives: u64, seed: u64) -> anyhow::Result<bool> {
     let place = Place::new()?;
-    let (mut sum, mut all, mut wrong) = (Sum::new(seed), Tally::default(), 0);
+    let (mut sum, mut all, mut rows_wrong) = (Sum::new(seed), Tally::default(), 0);
     while sum.done < lives {
         let asked = LIVES.min(lives - sum.done);
         let plan = Plan { throttle: live::THROTTLE_MOST, ..Plan::drawn(sum.seed(), asked, draw) };
@@ -52,12 +52,12 @@ pub async fn run(lives: u64, seed: u64) -> anyhow::Result<bool> {
         sum.add(asked, &round.report, round.lost(), round.is_ok());
         all.failures += failures;
         all.ended += ended;
-        wrong += round.report.windows.wrong;
+        rows_wrong += round.report.windows.wrong;
     }
     // Failures that nobody comes to would pass as well.
     let are_met = 3 * all.failures >= sum.done || sum.done < LIVES;
-    let own = json!({ "failures": all.failures, "ended": all.ended, "rows_wrong": wrong });
-    Ok(sum.told("errors", own) && are_met)
+    let own = json!({ "failures": all.failures, "ended": all.ended, "rows_wrong": rows_wrong });
+    Ok(sum.tell("errors", own, are_met))
 }
 
 /// A life with a call that fails, or every third time one behind it, whose end is a power cut.

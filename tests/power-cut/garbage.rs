@@ -44,8 +44,9 @@ pub async fn run(cuts: u64, seed: u64) -> anyhow::Result<bool> {
         gaps += told;
     }
     // Garbage that costs nothing was put nowhere; a few cuts may all find the card at something that is held twice.
-    let shows = 2 * unjudged.len() as u64 <= sum.rounds() + 1 && (gaps > 0 || sum.done < 2 * CUTS);
-    Ok(sum.told("garbage", json!({ "gaps": gaps, "unjudged": unjudged })) && shows)
+    let costs = gaps > 0 || sum.done < 2 * CUTS;
+    let is_judged = 2 * unjudged.len() as u64 <= sum.rounds() + 1;
+    Ok(sum.tell("garbage", json!({ "gaps": gaps, "unjudged": unjudged }), costs && is_judged))
 }
 
 fn draw(random: &mut fastrand::Rng, number: u64) -> Cut {

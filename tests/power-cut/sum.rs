@@ -41,12 +41,17 @@ impl Sum {
         self.failed_starts += u64::from(verdict::has_failed_start(report));
     }
 
-    /// Prints the line, with what this mode alone counts, and says whether all rounds were in order.
-    pub fn told(self, mode: &str, own: Value) -> bool {
+    /// Prints the line, with what this mode alone counts, and says whether all is well: rounds that show nothing would pass
+    /// as well, and `shows` says whether they do.
+    pub fn tell(self, mode: &str, own: Value, shows: bool) -> bool {
         let Self { seeds, failed, done, lost, failed_starts, .. } = self;
-        let is_ok = failed.is_empty();
+        let is_ok = failed.is_empty() && shows;
+        if !shows {
+            println!("too little came of it to show anything: {own}");
+        }
         let mut line = json!({
             "mode": mode, "seeds": seeds, "done": done, "lost": lost, "failed_starts": failed_starts, "failed": failed,
+            "shows": shows,
         });
         if let (Value::Object(line), Value::Object(own)) = (&mut line, own) {
             line.extend(own);

@@ -30,8 +30,7 @@ impl SmallDisk {
         mounted.is_ok_and(|mounted| mounted.success())
     }
 
-    /// Takes every block that is left. A gateway that runs has to stand still meanwhile: it would see the disk fill and give its
-    /// ballast up, and the filler would take that too.
+    /// Takes every block that is left.
     pub fn fill(&self) {
         let file = File::create(self.root.join("filler")).unwrap();
         // Where it is more than there is, ext4 keeps what it came to.

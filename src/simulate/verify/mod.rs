@@ -6,9 +6,10 @@
 //! What windows closed with is gathered beside it, with the readings they must have been made of ([`Evidence`]).
 //!
 //! A meter is asked, and acknowledged to by nobody: what it had said last before a kill may be gone, and is counted apart.
-//! What is kept is kept in order, so that an answer is not excused where a later one is there.
+//! What is kept is kept in order, so that an answer is not excused where a later one was kept by that kill.
 //!
-//! Invariant: `unique + unprotected + lost = generated`, but for what gap records explain; every reading taken is exactly one of unique, door repeat and corrupt.
+//! Invariant: `unique + unprotected + lost = generated`, but for what gap records explain; every reading taken is exactly
+//! one of unique, door repeat and corrupt.
 
 mod device;
 #[cfg(test)]
@@ -170,7 +171,7 @@ impl Check {
         self.ledger.total().saturating_sub(accounted)
     }
 
-    /// Answers of meters that did not arrive, from just before a kill.
+    /// Answers of meters that did not arrive, and can have been in hand or on the line at a kill.
     #[must_use]
     pub fn unprotected(&self) -> u64 {
         self.missing().filter(|missing| self.was_in_hand(missing)).count() as u64
@@ -181,13 +182,12 @@ impl Check {
     #[must_use]
     pub fn first_lost(&self) -> Option<String> {
         let missing = self.missing().filter(|missing| !self.was_in_hand(missing)).min_by_key(|missing| missing.at)?;
-        let Missing { name, device, n, at } = missing;
+        let Missing { name, n, at, .. } = missing;
         let seconds = |from: Micros, to: Micros| (to.0 - from.0) as f64 / Micros::PER_SECOND as f64;
         let kill = self.kills.iter().filter(|kill| **kill >= at).min();
         let kill = kill.map(|kill| format!(", {:.3} s before a kill", seconds(at, *kill))).unwrap_or_default();
         Some(format!(
-            "the first is reading {n} of {name} ({:?}), generated at {:.3} s{kill}",
-            device.link,
+            "the first that did not arrive is reading {n} of {name}, generated at {:.3} s{kill}",
             seconds(self.ledger.start, at)
         ))
     }
@@ -195,13 +195,13 @@ impl Check {
     /// Whether an answer can have been in a gateway's hand, or on the line, at a kill: no later one had been kept by then.
     fn was_in_hand(&self, missing: &Missing<'_>) -> bool {
         let Missing { device, n, at, .. } = missing;
-        let can_be = at.0 - ON_THE_LINE..=at.0 + IN_HAND;
-        let is_last = |kill: &Micros| {
-            let moment = |n: &u64| self.ledger.moment(device.index, *n);
-            let mut later = (n + 1..device.next).take_while(|n| moment(n).is_some_and(|at| at <= *kill));
-            later.all(|n| device.missing.contains_key(&n))
+        let in_reach = at.0 - ON_THE_LINE..=at.0 + IN_HAND;
+        let none_later_is_kept = |kill: &Micros| {
+            let is_by_then = |n: &u64| self.ledger.moment(device.index, *n).is_some_and(|moment| moment <= *kill);
+            (n + 1..device.next).take_while(is_by_then).all(|n| device.missing.contains_key(&n))
         };
-        device.link == Link::Modbus && self.kills.iter().any(|kill| can_be.contains(&kill.0) && is_last(kill))
+        let explains = |kill: &Micros| in_reach.contains(&kill.0) && none_later_is_kept(kill);
+        device.link == Link::Modbus && self.kills.iter().any(explains)
     }
 
     fn missing(&self) -> impl Iterator<Item = Missing<'_>> {
