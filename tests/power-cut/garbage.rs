@@ -45,7 +45,7 @@ pub async fn run(cuts: u64, seed: u64) -> anyhow::Result<bool> {
     }
     // Garbage that costs nothing was put nowhere; a few cuts may all find the card at something that is held twice.
     let costs = gaps > 0 || sum.done < 2 * CUTS;
-    let is_judged = 2 * unjudged.len() as u64 <= sum.rounds() + 1;
+    let is_judged = 2 * unjudged.len() as u64 <= sum.rounds + 1;
     Ok(sum.tell("garbage", json!({ "gaps": gaps, "unjudged": unjudged }), costs && is_judged))
 }
 
